@@ -1,0 +1,1 @@
+"""The control catalog: runs, offsets, watermarks, counts, errors and files."""

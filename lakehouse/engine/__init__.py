@@ -1,0 +1,1 @@
+"""Where a plan runs: the only place that knows Spark."""

@@ -1,0 +1,106 @@
+"""The Spark session: picked up where there is one, made for a laptop where there is none.
+
+Rule: on Databricks and under an active session nothing is created or set. Locally one session with Delta is made, classic
+or Spark Connect (``LAKEHOUSE_SPARK=connect``).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import warnings
+from typing import TYPE_CHECKING
+
+from lakehouse.errors import SetupError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+UTC = frozenset({"UTC", "Etc/UTC", "GMT", "Z", "+00:00"})
+SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.memory": "4g",
+    "spark.sql.debug.maxToStringFields": "1000",
+    "spark.log.level": "ERROR",
+}
+
+
+def spark_session(*, cores: int | None = None) -> SparkSession:
+    """The active session, or a new local one with Delta.
+
+    Raises:
+        SetupError: pyspark, Delta or Java is missing, or the session's time zone is not UTC.
+    """
+    session = _active() or _local(cores or os.cpu_count() or 2)
+    zone = session.conf.get("spark.sql.session.timeZone")
+    if zone not in UTC:
+        raise SetupError(
+            f"the Spark session's time zone is {zone}; text without a zone would be read differently elsewhere. "
+            'Set it first: spark.conf.set("spark.sql.session.timeZone", "UTC").'
+        )
+    return session
+
+
+def _active() -> SparkSession | None:
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise SetupError("pyspark is not installed. Outside Databricks: pip install 'lakehouse[spark]'.") from error
+    active: SparkSession | None = SparkSession.getActiveSession()
+    if active is None and "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        active = SparkSession.builder.getOrCreate()
+    return active
+
+
+def _local(cores: int) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    check_java()
+    package = _delta_package()
+    settings = {**SETTINGS, "spark.sql.shuffle.partitions": str(cores), "spark.jars.packages": package}
+    if not os.environ.get("LAKEHOUSE_SPARK_LOG"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    builder = SparkSession.builder.appName("lakehouse")
+    connect = os.environ.get("LAKEHOUSE_SPARK") == "connect"
+    builder = builder.remote(f"local[{cores}]") if connect else builder.master(f"local[{cores}]")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    with warnings.catch_warnings():
+        # under Connect the builder sets static settings a second time, which the server refuses with a warning
+        warnings.simplefilter("ignore")
+        return builder.getOrCreate()
+
+
+def _delta_package() -> str:
+    """The Maven coordinates of the Delta that fits the installed pyspark and delta-spark."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        delta = version("delta-spark")
+    except PackageNotFoundError as error:
+        raise SetupError("delta-spark is not installed. Outside Databricks: pip install 'lakehouse[spark]'.") from error
+    spark = ".".join(version("pyspark").split(".")[:2])
+    return f"io.delta:delta-spark_{spark}_2.13:{delta}"
+
+
+def check_java() -> str:
+    """The first line of ``java -version``.
+
+    Raises:
+        SetupError: there is no Java, or one that Spark does not run on.
+    """
+    java = os.path.join(os.environ["JAVA_HOME"], "bin", "java") if "JAVA_HOME" in os.environ else shutil.which("java")
+    if not java or not shutil.which(java):
+        raise SetupError("no Java found. Spark needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME.")
+    answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    line = (answer.stderr or answer.stdout).splitlines()[0] if (answer.stderr or answer.stdout) else ""
+    number = line.partition('"')[2].partition('"')[0].split(".")[0]
+    if not number.isdigit() or int(number) < 17:
+        raise SetupError(f"{java} is {line or 'not answering'}. Spark needs Java 17 or 21: install one and set JAVA_HOME.")
+    return line

@@ -1,0 +1,321 @@
+"""Staging a source: land a delivery, compare it once, append what changed to the persistent stage.
+
+Rule: claim, land, write down the intent, append, quarantine, end. A run that died after landing is repeated from what it
+landed, with its own stamps; files count as loaded only when the rows are committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from lakehouse.control.catalog import Catalog, Checkpoint, Claim, Ended, File, Intent
+from lakehouse.engine import delta
+from lakehouse.engine.intake import Delivery, is_text, landed_relation, read_delivery, waiting
+from lakehouse.engine.workspace import Workspace
+from lakehouse.errors import GuardError
+from lakehouse.metadata.environment import Relation
+from lakehouse.metadata.project import Project
+from lakehouse.metadata.settings import Settings
+from lakehouse.metadata.source import Source
+from lakehouse.metadata.table import Subject
+from lakehouse.names import LOAD_POSITION, QUARANTINE, checkpoint
+from lakehouse.staging.checkpoint import checkpoint_definition, current_select, layout
+from lakehouse.staging.persistent_stage import (
+    COUNTS,
+    compare_select,
+    log_definition,
+    quarantine_definition,
+    rejected_select,
+)
+from lakehouse.staging.stage import stage_select
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+logger = logging.getLogger(__name__)
+QUARANTINE_TABLE = Relation("persistent_stage", QUARANTINE)
+
+
+@dataclass(frozen=True)
+class SourceLoad:
+    """The staging of one source in one workspace."""
+
+    workspace: Workspace
+    catalog: Catalog
+    source: Source
+    batch_run: int
+    now: datetime
+
+    @property
+    def _project(self) -> Project:
+        return self.workspace.project
+
+    @property
+    def log(self) -> Relation:
+        """The persistent stage table."""
+        return self.workspace.project.log(self.source.name)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold for the source."""
+        return self.workspace.project.settings_of("sources", self.source.name)
+
+    def run(self) -> tuple[dict[str, int], str]:
+        """Takes every waiting delivery; returns the counts of all, and why there was nothing if there was not."""
+        totals: dict[str, int] = {}
+        claim = self._claim()
+        delivery: Delivery | None = None
+        while True:
+            try:
+                pending = [] if claim.unfinished else self._waiting()
+                if not claim.unfinished and not pending:
+                    message = "" if totals else self._nothing_new()
+                    self.catalog.end(claim, Ended({}, claim.state.head, message=message, delta_version=None))
+                    return totals, message
+                delivery = pending[0] if pending else None
+                counts = self._load(claim, delivery)
+            except BaseException as error:
+                self.catalog.fail(claim, error, forget=isinstance(error, GuardError))
+                raise
+            totals = {name: totals.get(name, 0) + counts.get(name, 0) for name in {**totals, **counts}}
+            if len(pending) == 1:
+                return totals, ""
+            claim = self._claim()
+
+    def _claim(self) -> Claim:
+        return self.catalog.claim(self.batch_run, self.source.name, "source", str(self.log))
+
+    def _waiting(self) -> list[Delivery]:
+        names = ["delta_version", self.source.changes.column or ""]
+        marks = {name: self.catalog.watermark(self.source.name, name) for name in names if name}
+        known = self.catalog.known_files(self.source.name)
+        return waiting(self.workspace, self.source, known, marks)
+
+    def _nothing_new(self) -> str:
+        files = len(self.catalog.known_files(self.source.name))
+        return f"all {files} files known" if files else "nothing delivered"
+
+    def _load(self, claim: Claim, delivery: Delivery | None) -> dict[str, int]:
+        workspace, source = self.workspace, self.source
+        workspace.make_table(self.log, log_definition(source, self.settings))
+        claim = self._adopted(claim)
+        intent = claim.unfinished
+        if intent is None or intent.landed is None:
+            assert delivery is not None
+            intent = self._land(claim, delivery)
+        landed = intent.landed or {}
+        current, live_keys, head = self._current(claim)
+        if landed["rows"] == 0 and source.changes.by == "snapshot" and not self.settings.allow_empty:
+            return self._end_empty(claim, intent)
+        staged = self._staged(intent)
+        compared = self._compare(claim, intent, staged, current, live_keys, head)
+        counts = self._append(claim, intent, compared)
+        if counts["quarantined"]:
+            self._quarantine(claim, intent, staged)
+        self._end(claim, intent, counts, live_keys)
+        self._keep_checkpoint(claim, counts)
+        return counts
+
+    def _land(self, claim: Claim, delivery: Delivery) -> Intent:
+        """Copies the delivery, or notes where it lies, and writes down the intent."""
+        frame = read_delivery(self.workspace, self.source, delivery)
+        columns = frame.columns
+        landed: dict[str, Any] = {
+            "label": delivery.label,
+            "columns": columns,
+            "files": [[file.path, file.size, file.checksum] for file in delivery.files],
+            "watermark": delivery.watermark,
+        }
+        if self.settings.landing == "copy":
+            path = self.workspace.landing(self.source.name, claim.run_id)
+            observed, observation = delta.observe(frame, {"rows": "count(1)"})
+            observed.write.mode("overwrite").parquet(path)
+            landed |= {"path": path, "rows": delta.observed_counts(observation)["rows"], "schema": frame.schema.json()}
+        else:
+            landed |= {"rows": delta.count(frame, {"rows": "count(1)"})["rows"], "query": delivery.query}
+        intent = Intent(claim.position, {}, claim.run_id, self._load_datetime(claim), landed)
+        self.catalog.intend(claim, intent)
+        self.catalog.save_subjects(str(self.log), subject_layouts(self.workspace, self.source), claim.position)
+        return intent
+
+    def _load_datetime(self, claim: Claim) -> datetime:
+        """Now, but at least a second after the last of this source: also when the clock went back."""
+        last = claim.state.last_load_datetime
+        return max(self.now, last + timedelta(seconds=1)) if last else self.now
+
+    def _landed(self, intent: Intent) -> DataFrame:
+        landed = intent.landed or {}
+        if "path" in landed:
+            import json
+
+            from pyspark.sql.types import StructType
+
+            return self.workspace.spark.read.schema(StructType.fromJson(json.loads(landed["schema"]))).parquet(landed["path"])
+        files = tuple(File(*entry) for entry in landed["files"])
+        return read_delivery(self.workspace, self.source, Delivery(landed["label"], files, landed["query"]))
+
+    def _staged(self, intent: Intent) -> DataFrame:
+        """The typed and stamped rows; analysed once, so that a wrong expression fails before anything is written."""
+        frame = self._landed(intent)
+        select = stage_select(self._project, self.source, text=is_text(self.workspace, self.source))
+        relation = landed_relation(frame.columns, "{rows}")
+        typed = replace(select, template=select.template.replace("{landed}", relation))
+        return typed.on(self.workspace.spark, {"rows": frame, **_stamps(intent)})
+
+    def _current(self, claim: Claim) -> tuple[str, int, int]:
+        """The subquery of current rows, how many keys live, and up to which position the log counts."""
+        name, head = self.workspace.name(self.log), claim.state.head
+        live_keys = claim.state.live_keys
+        saved = self.catalog.checkpoint(str(self.log))
+        usable = saved is not None and saved.layout == layout(self._project, self.source) and saved.position <= head
+        if usable and saved is not None:
+            select = current_select(self._project, self.source, checkpoint=True)
+            text = select.text(
+                log=f"(SELECT * FROM {name} WHERE {LOAD_POSITION} > {saved.position} AND {LOAD_POSITION} <= {head})",
+                checkpoint=f"(SELECT * FROM {self._checkpoint_name()} VERSION AS OF {saved.version})",
+            )
+        else:
+            select = current_select(self._project, self.source, checkpoint=False)
+            text = select.text(log=f"(SELECT * FROM {name} WHERE {LOAD_POSITION} <= {head})")
+        if not claim.known and head:
+            frame = self.workspace.spark.sql(text)
+            live_keys = delta.count(frame, {"live": "count_if(change_type <> 'D')"})["live"]
+        return f"({text})", live_keys, head
+
+    def _adopted(self, claim: Claim) -> Claim:
+        """The claim, going on after the newest row of a log that the catalog does not know (a lost catalog)."""
+        if claim.known or claim.unfinished:
+            return claim
+        head = delta.stored_head(self.workspace.spark, self.workspace.name(self.log))
+        return self.catalog.adopt(claim, head) if head else claim
+
+    def _compare(
+        self, claim: Claim, intent: Intent, staged: DataFrame, current: str, live_keys: int, head: int
+    ) -> DataFrame:
+        name = self.workspace.name(self.log)
+        allowed = math.floor(live_keys * self.settings.delete_guard / 100)
+        return compare_select(self._project, self.source).on(
+            self.workspace.spark,
+            {
+                "staged": staged,
+                "current": current,
+                "log": f"(SELECT * FROM {name} WHERE {LOAD_POSITION} <= {head})",
+                "max_deletes": str(allowed),
+                **_stamps(intent),
+            },
+        )
+
+    def _append(self, claim: Claim, intent: Intent, compared: DataFrame) -> dict[str, int]:
+        try:
+            return delta.append(
+                compared,
+                self.workspace.name(self.log),
+                log_definition(self.source, self.settings).names,
+                stamp=self._stamp(claim, intent),
+                counts=COUNTS,
+                keep=("inserted", "updated", "deleted"),
+            )
+        except Exception as error:
+            if "GUARD: " in str(error):
+                raise GuardError(self._guard_message(claim)) from error
+            raise
+
+    def _guard_message(self, claim: Claim) -> str:
+        return (
+            f"source '{self.source.name}': the snapshot would delete more than {self.settings.delete_guard:g} % of its "
+            f"{claim.state.live_keys} live keys, so nothing was written. If the delivery is right, raise delete_guard "
+            "for this source and run again; otherwise remove the file."
+        )
+
+    def _stamp(self, claim: Claim, intent: Intent, purpose: str = "") -> delta.Stamp:
+        return delta.Stamp(
+            str(self.log), claim.state.generation, intent.position, claim.run_id, self.source.name, purpose
+        )
+
+    def _quarantine(self, claim: Claim, intent: Intent, staged: DataFrame) -> None:
+        rejected = rejected_select(self.source).on(self.workspace.spark, {"staged": staged})
+        delta.append(
+            rejected,
+            self.workspace.name(QUARANTINE_TABLE),
+            quarantine_definition().names,
+            stamp=self._stamp(claim, intent, "quarantine"),
+            counts={"quarantined": "count(1)"},
+            keep=(),
+        )
+
+    def _end_empty(self, claim: Claim, intent: Intent) -> dict[str, int]:
+        counts = dict.fromkeys(COUNTS, 0)
+        files = [File(*entry) for entry in (intent.landed or {})["files"]]
+        message = "an empty snapshot deletes nothing unless allow_empty is set"
+        logger.warning("source %s: %s", self.source.name, message)
+        self.catalog.end(claim, Ended(counts, claim.state.head, files=files, message=message))
+        return counts
+
+    def _end(self, claim: Claim, intent: Intent, counts: Mapping[str, int], live_keys: int) -> None:
+        landed = intent.landed or {}
+        written = counts["inserted"] + counts["updated"] + counts["deleted"]
+        mark = landed.get("watermark")
+        self.catalog.end(
+            claim,
+            Ended(
+                counts,
+                intent.position if written else claim.state.head,
+                rows=written,
+                live_keys=live_keys + counts["inserted"] - counts["deleted"],
+                last_load_datetime=intent.load_datetime,
+                files=[File(*entry) for entry in landed["files"]],
+                watermark=(mark[0], mark[1], mark[2]) if mark else None,
+            ),
+        )
+
+    def _checkpoint_name(self) -> str:
+        return self.workspace.name(Relation("persistent_stage", checkpoint(self.log.name)))
+
+    def _keep_checkpoint(self, claim: Claim, counts: Mapping[str, int]) -> None:
+        """Rewrites the checkpoint when enough rows came since the last one; a failure costs only time later."""
+        saved = self.catalog.checkpoint(str(self.log))
+        wanted = layout(self._project, self.source)
+        usable = saved is not None and saved.layout == wanted
+        written = counts["inserted"] + counts["updated"] + counts["deleted"]
+        state_rows = claim.state.rows + written
+        since = state_rows - (saved.rows if usable and saved else 0)
+        if since < self.settings.checkpoint_rows or not written:
+            return
+        self._write_checkpoint(claim, saved if usable else None, wanted, state_rows)
+
+    def _write_checkpoint(self, claim: Claim, saved: Checkpoint | None, wanted: str, rows: int) -> None:
+        name, target = self.workspace.name(self.log), self._checkpoint_name()
+        definition = checkpoint_definition(self._project, self.source)
+        select = current_select(self._project, self.source, checkpoint=saved is not None)
+        low = saved.position if saved else 0
+        relations = {
+            "log": f"(SELECT * FROM {name} WHERE {LOAD_POSITION} > {low} AND {LOAD_POSITION} <= {claim.position})"
+        }
+        if saved:
+            relations["checkpoint"] = f"(SELECT * FROM {target} VERSION AS OF {saved.version})"
+        frame = select.on(self.workspace.spark, relations).select(*[f"`{n}`" for n in definition.names])
+        frame.writeTo(target).using("delta").tableProperty("delta.checkpointInterval", "100").createOrReplace()
+        version = delta.delta_version(self.workspace.spark, target)
+        self.catalog.save_checkpoint(str(self.log), Checkpoint(version, claim.position, wanted, rows))
+
+
+def subject_layouts(workspace: Workspace, source: Source) -> dict[str, str]:
+    """Each subject of a source with what its marks are computed over."""
+    return {subject.name: subject_layout(source, subject) for subject in workspace.project.subjects(source.name)}
+
+
+def subject_layout(source: Source, subject: Subject) -> str:
+    """The columns of a subject and their types, as one text."""
+    return ",".join(f"{column}:{source.type_of(column)}" for column in subject.columns)
+
+
+def _stamps(intent: Intent) -> dict[str, str]:
+    assert intent.load_datetime is not None
+    moment = intent.load_datetime.astimezone(timezone.utc)
+    micros = round((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) / timedelta(microseconds=1))
+    return {"load_datetime": f"timestamp_micros({micros})", "row_audit_id": str(intent.row_audit_id)}

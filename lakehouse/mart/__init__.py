@@ -1,0 +1,1 @@
+"""Marts: dimensions and facts."""

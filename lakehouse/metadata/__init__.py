@@ -1,0 +1,1 @@
+"""What a project says: typed, frozen, validated values."""

@@ -1,0 +1,59 @@
+"""Environment: where the tables, the landing files and the control catalog are. Table metadata never names a catalog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from lakehouse.metadata.entity import Entity
+from lakehouse.sql.identifiers import quote_table
+
+Layer = Literal["stage", "persistent_stage", "vault", "mart"]
+LAYERS: tuple[Layer, ...] = ("stage", "persistent_stage", "vault", "mart")
+
+
+class Schemas(Entity):
+    """The schema of each layer."""
+
+    stage: str = "stage"
+    persistent_stage: str = "persistent_stage"
+    vault: str = "vault"
+    mart: str = "mart"
+
+
+class Environment(Entity):
+    """Where a project is loaded to."""
+
+    name: str = Field(default="", exclude=True)
+    catalog: str | None = None
+    """Unity Catalog catalog; none on a local session, where names have two levels."""
+    schemas: Schemas = Schemas()
+    warehouse: str = "./warehouse"
+    """Folder of the local warehouse; also the default place of landing and control catalog."""
+    landing: str | None = None
+    """Folder or volume of the landing files; ``<warehouse>/landing`` if left out."""
+    control: Literal["sqlite"] = "sqlite"
+    """Store of the control catalog: SQLite in ``<warehouse>/control.db``."""
+    paths: dict[str, str] = Field(default_factory=dict)
+    """Another folder for a files connection, by the connection's name."""
+
+    def table(self, layer: Layer, name: str) -> str:
+        """The quoted name of a table."""
+        return quote_table(self.catalog or "", getattr(self.schemas, layer), name)
+
+    def schema_name(self, layer: Layer) -> str:
+        """The quoted name of a layer's schema."""
+        return quote_table(self.catalog or "", getattr(self.schemas, layer))
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table of the project by layer and name; an environment gives it a place."""
+
+    layer: Layer
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.name}"

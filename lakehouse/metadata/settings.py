@@ -1,0 +1,78 @@
+"""Settings: how loads behave, given for the project, a connection, a batch or a table; the nearest wins.
+
+Rule: table over batch over connection over project over default; ``lakehouse show --settings TABLE`` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lakehouse.metadata.entity import Entity, Percent
+
+
+class Settings(Entity):
+    """Every setting, with its default and meaning."""
+
+    hash_algorithm: Literal["md5", "sha256"] = "md5"
+    """Algorithm of hash keys and hash diffs: MD5 (16 bytes) or SHA-256 (32 bytes), as BINARY. Fixed once loaded."""
+    null_references: Literal["zero_key", "exclude"] = "zero_key"
+    """A link row whose reference is NULL: points at the zero key, or is left out and counted as excluded."""
+    satellite_deletes: Literal["track", "ignore"] = "track"
+    """A key deleted in the source: a new satellite version with deleted_flag, or nothing."""
+    open_end: Literal["9999-12-31", "null"] = "9999-12-31"
+    """effective_to of the version that still holds."""
+    unknown_text: str = "Unknown"
+    """What the text columns of the unknown member say."""
+    delete_guard: Percent = Field(default=100.0, gt=0, le=100)
+    """A full snapshot that would delete more than this share of the live keys stops the load."""
+    allow_empty: bool = False
+    """Whether an empty full snapshot may delete every key."""
+    landing: Literal["copy", "reference"] = "copy"
+    """Delivered files are copied to landing before they are staged, or read where they lie until the load is done."""
+    checkpoint_rows: int = Field(default=100_000, ge=1)
+    """New rows of a persistent stage table after which its checkpoint of current rows is rewritten."""
+    delta_checkpoint_interval: int = Field(default=100, ge=1)
+    """Commits between two checkpoints of a Delta log."""
+
+
+@dataclass(frozen=True)
+class SettingsLayer:
+    """Settings given at one place of the project."""
+
+    origin: str
+    """Who gives them, such as ``connection awlt``."""
+    given: Settings
+    """Only the settings set here count (``model_fields_set``)."""
+    places: dict[str, str]
+    """file:line of each setting given."""
+
+
+@dataclass(frozen=True)
+class ResolvedSetting:
+    """One setting with its value and where it came from."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+def resolve(layers: Sequence[SettingsLayer]) -> tuple[ResolvedSetting, ...]:
+    """Every setting from its nearest layer; ``layers`` go from the farthest (project) to the nearest (table)."""
+    resolved = []
+    for name, field in Settings.model_fields.items():
+        value, origin = field.default, "default"
+        for layer in layers:
+            if name in layer.given.model_fields_set:
+                value = getattr(layer.given, name)
+                origin = f"{layer.origin} ({layer.places.get(name, '?')})"
+        resolved.append(ResolvedSetting(name, value, origin))
+    return tuple(resolved)
+
+
+def effective(layers: Sequence[SettingsLayer]) -> Settings:
+    """The settings that hold after all layers."""
+    return Settings(**{setting.name: setting.value for setting in resolve(layers)})

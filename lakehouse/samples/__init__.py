@@ -1,0 +1,1 @@
+"""Samples: small sources to try the library on."""

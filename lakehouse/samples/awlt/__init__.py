@@ -1,0 +1,1 @@
+"""AdventureWorksLT sample: a bike shop delivered as ten CSV files."""

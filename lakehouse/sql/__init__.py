@@ -1,0 +1,1 @@
+"""How a load is said: Spark SQL text, without an import of Spark."""

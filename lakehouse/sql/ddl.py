@@ -1,0 +1,71 @@
+"""Definition of a table: columns, comments, properties.
+
+Rule: a table is created by one CREATE TABLE IF NOT EXISTS and widened by ALTER TABLE … ADD COLUMNS; nothing is dropped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lakehouse.sql.identifiers import literal, quote, quote_list
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """A column of a table that the library writes."""
+
+    name: str
+    type: str
+    comment: str = ""
+    required: bool = False
+
+    def definition(self) -> str:
+        """The column as CREATE TABLE says it."""
+        text = f"{quote(self.name)} {self.type.upper()}" + (" NOT NULL" if self.required else "")
+        return text + (f" COMMENT {literal(self.comment)}" if self.comment else "")
+
+
+@dataclass(frozen=True)
+class TableDefinition:
+    """What CREATE TABLE needs beside the name."""
+
+    columns: tuple[TargetColumn, ...]
+    comment: str = ""
+    cluster_by: tuple[str, ...] = ()
+    properties: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The column names in order."""
+        return tuple(column.name for column in self.columns)
+
+
+def create_table(table: str, definition: TableDefinition) -> str:
+    """CREATE TABLE IF NOT EXISTS for a quoted table name."""
+    columns = ",\n  ".join(column.definition() for column in definition.columns)
+    lines = [f"CREATE TABLE IF NOT EXISTS {table} (\n  {columns}\n)", "USING DELTA"]
+    if definition.cluster_by:
+        lines.append(f"CLUSTER BY ({quote_list(definition.cluster_by)})")
+    if definition.comment:
+        lines.append(f"COMMENT {literal(definition.comment)}")
+    if definition.properties:
+        properties = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in definition.properties)
+        lines.append(f"TBLPROPERTIES ({properties})")
+    return plain("\n".join(lines))
+
+
+def add_columns(table: str, columns: Sequence[TargetColumn]) -> str:
+    """ALTER TABLE … ADD COLUMNS; new columns are NULL in the rows that exist, so they cannot be required."""
+    definitions = ", ".join(TargetColumn(c.name, c.type, c.comment).definition() for c in columns)
+    return plain(f"ALTER TABLE {table} ADD COLUMNS ({definitions})")
+
+
+def create_schema(schema: str) -> str:
+    """CREATE SCHEMA IF NOT EXISTS for a quoted schema name."""
+    return plain(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+
+
+def plain(text: str) -> str:
+    """Text for direct execution: doubled braces become single ones again."""
+    return text.replace("{{", "{").replace("}}", "}")

@@ -1,0 +1,1 @@
+"""Stage and persistent stage: typed, compared once, kept as a log."""

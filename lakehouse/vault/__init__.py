@@ -1,0 +1,1 @@
+"""Raw vault: hubs, links and satellites, append only."""

@@ -1,0 +1,171 @@
+"""Hub: the business keys of an entity, one row per key.
+
+Rule: insert the earliest row of a key (by load date-time, then record source) that the hub does not have; never update,
+never delete. Rows without a business key (a part that is NULL or blank) are left out and counted as excluded.
+Source: Linstedt & Olschimke, Building a Scalable Data Warehouse with Data Vault 2.0 (2015), hub loading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from lakehouse.errors import suggestion
+from lakehouse.metadata.checks import missing_column
+from lakehouse.metadata.entity import Names
+from lakehouse.metadata.environment import Layer, Relation
+from lakehouse.metadata.project import Project
+from lakehouse.metadata.table import (
+    Input,
+    KeyedTable,
+    Load,
+    Problem,
+    cast_part,
+    count_outcomes,
+    source_part,
+)
+from lakehouse.names import CHANGE_TYPE, SYSTEM_COLUMNS, hash_key
+from lakehouse.sql import hashing
+from lakehouse.sql.ddl import TableDefinition, TargetColumn
+from lakehouse.sql.hashing import Part
+from lakehouse.sql.select import Select, columns
+from lakehouse.sql.types import same_family
+from lakehouse.vault.columns import STAMPS, properties, stamped, typed_columns
+from lakehouse.vault.insert_only import insert_only
+
+
+def _occurrences(value: object) -> object:
+    """``[A, B]`` is one occurrence of a composite key; ``[[A], [B]]`` are two occurrences in one source."""
+    if isinstance(value, str):
+        return ((value,),)
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return (tuple(value),)
+    return value
+
+
+Occurrences = Annotated[tuple[tuple[str, ...], ...], BeforeValidator(_occurrences)]
+
+
+class Hub(KeyedTable):
+    """The business keys of an entity."""
+
+    kind: Literal["hub"] = "hub"
+    layer: ClassVar[Layer] = "vault"
+    business_key: Names
+    """Names of the business key columns in the hub."""
+    sources: dict[str, Occurrences] = Field(min_length=1)
+    """Per source the columns that give the business key, by position; a list of lists where a source names it twice."""
+
+    @property
+    def hash_key(self) -> str:
+        """The name of its hash key column."""
+        return hash_key(self.name)
+
+    def reads(self, project: Project) -> tuple[Relation, ...]:
+        """The persistent stage of each source."""
+        return tuple(project.log(source) for source in self.sources if source in project.sources)
+
+    def business_columns(self, project: Project) -> Mapping[str, str]:
+        """Business key columns with the types of the first source."""
+        source = next(iter(self.sources))
+        types = [source_part(project, source, column)[1] for column in self.sources[source][0]]
+        return dict(zip(self.business_key, types, strict=True))
+
+    def columns_of(self, project: Project) -> Mapping[str, str]:
+        """Business key and hash key."""
+        return {self.hash_key: "binary", **self.business_columns(project)}
+
+    def key_parts(self, project: Project, source: str) -> tuple[Part, ...] | None:
+        """The business key over the columns of a source; of its first occurrence where there are several."""
+        return self._parts(project, source, self.sources[source][0]) if source in self.sources else None
+
+    def parts_of(self, project: Project, source: str, named: tuple[str, ...]) -> tuple[Part, ...]:
+        """The business key over columns that refer to it, cast to its types."""
+        return self._parts(project, source, named)
+
+    def _parts(self, project: Project, source: str, named: tuple[str, ...]) -> tuple[Part, ...]:
+        types = self.business_columns(project).values()
+        return tuple(
+            cast_part(source_part(project, source, column), own) for column, own in zip(named, types, strict=True)
+        )
+
+    def problems(self, project: Project) -> Iterator[Problem]:
+        """Sources and columns exist, key lengths and types agree."""
+        for name in self.business_key:
+            if name.lower() in SYSTEM_COLUMNS or name == self.hash_key:
+                yield Problem(("business_key",), f"has a business key '{name}', which is a system column. Name it otherwise.")
+        for source, occurrences in self.sources.items():
+            if source not in project.sources:
+                message = f"names source '{source}', which is not in the project."
+                yield Problem(("sources", source), f"{message} {suggestion(source, project.sources)}")
+                continue
+            for named in occurrences:
+                yield from self._occurrence_problems(project, source, named)
+
+    def _occurrence_problems(self, project: Project, source: str, named: tuple[str, ...]) -> Iterator[Problem]:
+        place = ("sources", source)
+        if len(named) != len(self.business_key):
+            found = f"{len(named)} of source '{source}' for the {len(self.business_key)} of its business key"
+            yield Problem(place, f"names {found} ({', '.join(self.business_key)}). Give one column for each.")
+            return
+        for column in named:
+            yield from missing_column(project.sources[source].columns, column, place, f"names, in source '{source}', column")
+        yield from self._type_problems(project, source, named)
+
+    def _type_problems(self, project: Project, source: str, named: tuple[str, ...]) -> Iterator[Problem]:
+        first = next(iter(self.sources))
+        if first not in project.sources or len(self.sources[first][0]) != len(named):
+            return
+        for own, column in zip(self.sources[first][0], named, strict=True):
+            if not (project.sources[first].spelled(own) and project.sources[source].spelled(column)):
+                continue
+            types = project.sources[first].type_of(own), project.sources[source].type_of(column)
+            if not same_family(*types):
+                found = f"{first}.{own} is {types[0]}, {source}.{column} is {types[1]}"
+                yield Problem(
+                    ("sources", source),
+                    f"gets one business key in two types: {found}. Their hash keys would differ; give both the same type.",
+                )
+
+    def load(self, project: Project) -> Load:
+        """Insert the keys that the hub does not have."""
+        settings = project.settings_of("tables", self.name)
+        key = TargetColumn(self.hash_key, "binary", f"{settings.hash_algorithm.upper()} of the business key", required=True)
+        definition = TableDefinition(
+            (key, *typed_columns(self.business_columns(project), "Business key"), *STAMPS),
+            self.description,
+            properties=properties(settings),
+        )
+        return Load(
+            name=self.name,
+            kind=self.kind,
+            layer=self.layer,
+            definition=definition,
+            inputs=tuple(Input(source, project.log(source)) for source in self.sources),
+            select=Select(self._select(project, settings.hash_algorithm)),
+            write="append",
+            keys=(self.hash_key,),
+            counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
+            settings=settings,
+        )
+
+    def _select(self, project: Project, algorithm: str) -> str:
+        arms = [
+            self._arm(project, source, named, algorithm)
+            for source, occurrences in self.sources.items()
+            for named in occurrences
+        ]
+        names = [self.hash_key, *self.business_key, *stamped()]
+        return insert_only("\nUNION ALL\n".join(arms), self.hash_key, names)
+
+    def _arm(self, project: Project, source: str, named: tuple[str, ...], algorithm: str) -> str:
+        parts = self._parts(project, source, named)
+        missing = " OR ".join(hashing.is_missing(*part) for part in parts)
+        key = f"CASE WHEN NOT ({missing}) THEN {hashing.hash_key(parts, algorithm=algorithm)} END"
+        keys = {name: expression for name, (expression, _) in zip(self.business_key, parts, strict=True)}
+        return f"""SELECT
+{columns({self.hash_key: key, **keys, **stamped()})}
+FROM {{{source}}}
+WHERE {CHANGE_TYPE} <> 'D'"""

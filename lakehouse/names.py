@@ -77,12 +77,13 @@ def entity(table: str) -> str:
 
 
 def hash_key(table: str, role: str | None = None) -> str:
-    """The hash key column of a hub or link, in a role.
+    """The hash key column of a hub, in a role, or of a link, which keeps its prefix: a hub may have the same noun.
 
-    >>> hash_key("hub_address"), hash_key("hub_address", "ship_to")
-    ('address_hk', 'ship_to_address_hk')
+    >>> hash_key("hub_address"), hash_key("hub_address", "ship_to"), hash_key("link_order")
+    ('address_hk', 'ship_to_address_hk', 'link_order_hk')
     """
-    return f"{role}_{entity(table)}_hk" if role else f"{entity(table)}_hk"
+    noun = table if table.startswith("link_") else entity(table)
+    return f"{role}_{noun}_hk" if role else f"{noun}_hk"
 
 
 def surrogate_key(name: str) -> str:

@@ -205,8 +205,8 @@ def _with_origin(frame: DataFrame, source: Source, file: str) -> DataFrame:
     return frame.select(*[F.col(f"`{name}`") for name in columns], F.expr(file).alias(SOURCE_FILE), broken.alias(_CORRUPT_TEXT))
 
 
-def landed_relation(columns: Sequence[str], relation: str) -> str:
-    """The landed rows as the stage reads them: with the whole delivered row as JSON, made only where it is asked for."""
+def delivered_relation(columns: Sequence[str], relation: str) -> str:
+    """The delivered rows as landing reads them: with the whole row as JSON, made only where it is asked for."""
     own = [quote(name) for name in columns if name not in (SOURCE_FILE, _CORRUPT_TEXT)]
     return (
         f"(SELECT {', '.join(own)}, {SOURCE_FILE}, {_CORRUPT_TEXT} IS NOT NULL AS {CORRUPT}, "

@@ -6,6 +6,7 @@ landed, with its own stamps; files count as loaded only when the rows are commit
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.control.catalog import Catalog, Checkpoint, Claim, Ended, File, Intent
 from lakehouse.engine import delta
-from lakehouse.engine.intake import Delivery, is_text, landed_relation, read_delivery, waiting
+from lakehouse.engine.intake import Delivery, delivered_relation, is_text, read_delivery, waiting
 from lakehouse.engine.workspace import Workspace
 from lakehouse.errors import GuardError
 from lakehouse.metadata.environment import Relation
@@ -32,7 +33,7 @@ from lakehouse.staging.persistent_stage import (
     quarantine_definition,
     rejected_select,
 )
-from lakehouse.staging.stage import stage_select
+from lakehouse.staging.stage import fits, landing_select, stage_select
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -122,26 +123,39 @@ class SourceLoad:
         return counts
 
     def _land(self, claim: Claim, delivery: Delivery) -> Intent:
-        """Copies the delivery, or notes where it lies, and writes down the intent."""
-        frame = read_delivery(self.workspace, self.source, delivery)
-        columns = frame.columns
+        """Copies the delivery as the declared types, or notes where it lies, and writes down the intent."""
+        frame = self._delivered(delivery)
         landed: dict[str, Any] = {
             "label": delivery.label,
-            "columns": columns,
+            "query": delivery.query,
             "files": [[file.path, file.size, file.checksum] for file in delivery.files],
             "watermark": delivery.watermark,
         }
-        if self.settings.landing == "copy":
+        if self._copies(frame):
             path = self.workspace.landing(self.source.name, claim.run_id)
-            observed, observation = delta.observe(frame, {"rows": "count(1)"})
+            observed, observation = delta.observe(self._typed(frame), {"rows": "count(1)"})
             observed.write.mode("overwrite").parquet(path)
-            landed |= {"path": path, "rows": delta.observed_counts(observation)["rows"], "schema": frame.schema.json()}
+            landed |= {"path": path, "rows": delta.observed_counts(observation)["rows"], "schema": observed.schema.json()}
         else:
-            landed |= {"rows": delta.count(frame, {"rows": "count(1)"})["rows"], "query": delivery.query}
+            landed |= {"rows": delta.count(frame, {"rows": "count(1)"})["rows"]}
         intent = Intent(claim.position, {}, claim.run_id, self._load_datetime(claim), landed)
         self.catalog.intend(claim, intent)
         self.catalog.save_subjects(str(self.log), subject_layouts(self.workspace, self.source), claim.position)
         return intent
+
+    def _delivered(self, delivery: Delivery) -> DataFrame:
+        return read_delivery(self.workspace, self.source, delivery)
+
+    def _copies(self, frame: DataFrame) -> bool:
+        return self.settings.landing == "copy" or not fits(self.source, _types(frame))
+
+    def _typed(self, frame: DataFrame) -> DataFrame:
+        """The delivered rows as the declared types, each with the rule that it breaks."""
+        types = None if is_text(self.workspace, self.source) else _types(frame)
+        select = landing_select(self.source, types=types)
+        relation = delivered_relation(frame.columns, "{rows}")
+        template = select.template.replace("{delivered}", relation)
+        return replace(select, template=template).on(self.workspace.spark, {"rows": frame})
 
     def _load_datetime(self, claim: Claim) -> datetime:
         """Now, but at least a second after the last of this source: also when the clock went back."""
@@ -151,21 +165,17 @@ class SourceLoad:
     def _landed(self, intent: Intent) -> DataFrame:
         landed = intent.landed or {}
         if "path" in landed:
-            import json
-
             from pyspark.sql.types import StructType
 
-            return self.workspace.spark.read.schema(StructType.fromJson(json.loads(landed["schema"]))).parquet(landed["path"])
+            schema = StructType.fromJson(json.loads(landed["schema"]))
+            return self.workspace.spark.read.schema(schema).parquet(landed["path"])
         files = tuple(File(*entry) for entry in landed["files"])
-        return read_delivery(self.workspace, self.source, Delivery(landed["label"], files, landed["query"]))
+        return self._typed(self._delivered(Delivery(landed["label"], files, landed["query"])))
 
     def _staged(self, intent: Intent) -> DataFrame:
-        """The typed and stamped rows; analysed once, so that a wrong expression fails before anything is written."""
-        frame = self._landed(intent)
-        select = stage_select(self._project, self.source, text=is_text(self.workspace, self.source))
-        relation = landed_relation(frame.columns, "{rows}")
-        typed = replace(select, template=select.template.replace("{landed}", relation))
-        return typed.on(self.workspace.spark, {"rows": frame, **_stamps(intent)})
+        """The stamped rows; analysed before anything is written, so that a wrong expression fails first."""
+        select = stage_select(self._project, self.source)
+        return select.on(self.workspace.spark, {"landed": self._landed(intent), **_stamps(intent)})
 
     def _current(self, claim: Claim) -> tuple[str, int, int]:
         """The subquery of current rows, how many keys live, and up to which position the log counts."""
@@ -312,6 +322,10 @@ def subject_layouts(workspace: Workspace, source: Source) -> dict[str, str]:
 def subject_layout(source: Source, subject: Subject) -> str:
     """The columns of a subject and their types, as one text."""
     return ",".join(f"{column}:{source.type_of(column)}" for column in subject.columns)
+
+
+def _types(frame: DataFrame) -> dict[str, str]:
+    return {field.name.lower(): field.dataType.simpleString() for field in frame.schema}
 
 
 def _stamps(intent: Intent) -> dict[str, str]:

@@ -1,11 +1,13 @@
-"""Stage: the landed rows of one run, typed, derived and stamped.
+"""Landing and stage: the rows of one run, typed when they land, derived and stamped when they are staged.
 
 Rule: values are typed before anything is compared or hashed. A row whose key is missing, whose value cannot be read as
-its type, or which does not fit the file's header keeps the rule that it breaks; it goes to quarantine, never away.
-The stamps (load date-time, run) are given once here and never read from a clock again.
+its type, or which does not fit the file's header keeps the rule that it breaks and the row as it was delivered; it goes
+to quarantine, never away. The stamps (load date-time, run) are given once and never read from a clock again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.source import Source
@@ -14,11 +16,12 @@ from lakehouse.sql.hashing import is_missing
 from lakehouse.sql.identifiers import literal, quote, verbatim
 from lakehouse.sql.select import Select, columns
 
-CORRUPT = "_corrupt_record"
-"""Where Spark's readers put a row that does not fit its header."""
+CORRUPT = "does_not_fit"
+"""Whether a delivered row does not fit its header."""
 DELIVERED_ROW = "delivered_row"
 KEY_UNREADABLE = "key_unreadable"
 _READABLE = f"{RULE} IS NULL"
+_READABLE_NOT = f"{RULE} IS NOT NULL"
 
 
 def record_source(project: Project, source: Source) -> str:
@@ -29,44 +32,58 @@ def record_source(project: Project, source: Source) -> str:
     return f"{connection.record_source or source.connection}.{source.object}"
 
 
-def stage_select(project: Project, source: Source, *, text: bool) -> Select:
-    """The typed rows of ``{landed}``, stamped with ``{load_datetime}`` and ``{row_audit_id}``.
+def landing_select(source: Source, *, types: Mapping[str, str] | None) -> Select:
+    """The rows of ``{delivered}`` as the declared types, each with the rule that it breaks.
 
-    ``text``: the delivery holds text (CSV, JSON); otherwise it is typed already and converted where types differ.
+    ``types`` are those of the delivered columns (lower-case name to type); None where everything is text.
     """
-    typed = {name: source.typed(name, f"landed.{quote(name)}", text=text) for name in source.delivered}
+    typed = {name: _typed(source, name, types) for name in source.delivered}
+    return Select(f"""SELECT
+{columns(typed)},
+  {SOURCE_FILE},
+  {_rule(source, typed)} AS {RULE},
+  {_reason(source, typed)} AS {REASON},
+  CASE WHEN {_rule(source, typed)} IS NOT NULL THEN {DELIVERED_ROW} END AS {DELIVERED_ROW}
+FROM {{delivered}} AS delivered""")
+
+
+def fits(source: Source, types: Mapping[str, str]) -> bool:
+    """Whether every delivered column already has its declared type, so that the delivery can be read where it lies."""
+    return all(types.get(name.lower()) == column.type for name, column in source.delivered.items())
+
+
+def stage_select(project: Project, source: Source) -> Select:
+    """The rows of ``{landed}`` with derived columns, stamped with ``{load_datetime}`` and ``{row_audit_id}``."""
     derived = {
         name: f"CASE WHEN {_READABLE} THEN CAST({verbatim(column.expression or '')} AS {column.type.upper()}) END"
         for name, column in source.derived.items()
     }
     applied = f"CAST({quote(source.applied)} AS TIMESTAMP)" if source.applied else "NULL"
-    return Select(f"""WITH typed AS (
-  -- delivered values as their types, and the rule that a row breaks
-  SELECT
-{columns(typed, indent=4)},
-    landed.{SOURCE_FILE},
-    landed.{DELIVERED_ROW},
-    {_rule(source, typed)} AS {RULE},
-    {_reason(source, typed)} AS {REASON},
-    {_key_unreadable(source, typed)} AS {KEY_UNREADABLE}
-  FROM {{landed}} AS landed
-)
-SELECT
-{columns({name: quote(name) for name in typed} | derived)},
-  {SOURCE_FILE}, {DELIVERED_ROW}, {RULE}, {REASON}, {KEY_UNREADABLE},
+    missing = " OR ".join([f"{RULE} = 'ragged_row'", *_missing(source, {name: quote(name) for name in source.delivered})])
+    return Select(f"""SELECT
+{columns({name: quote(name) for name in source.delivered} | derived)},
+  {SOURCE_FILE}, {DELIVERED_ROW}, {RULE}, {REASON},
+  {_READABLE_NOT} AND ({missing}) AS {KEY_UNREADABLE},
   {{load_datetime}} AS {LOAD_DATETIME},
   coalesce({applied}, {{load_datetime}}) AS {APPLIED_DATETIME},
   {literal(record_source(project, source))} AS {RECORD_SOURCE},
   CAST({{row_audit_id}} AS BIGINT) AS {ROW_AUDIT_ID}
-FROM typed""")
+FROM {{landed}}""")
+
+
+def _typed(source: Source, name: str, types: Mapping[str, str] | None) -> str:
+    delivered = f"delivered.{quote(name)}"
+    if types is not None and types.get(name.lower()) == source.columns[name].type:
+        return delivered
+    return source.typed(name, delivered, text=types is None or types.get(name.lower()) == "string")
 
 
 def _wrong(name: str, typed: str, source: Source) -> str:
-    delivered = f"landed.{quote(name)}"
+    """SQL condition: the value is there but cannot be read as its type; blank text counts as no value."""
+    delivered = f"delivered.{quote(name)}"
     if typed == delivered:
         return "FALSE"
-    blank = f" AND trim({delivered}) <> ''" if typed.startswith(("try_cast(landed", "try_to_", "try_parse")) else ""
-    return f"{delivered} IS NOT NULL{blank if source.columns[name].type != 'string' else ''} AND {typed} IS NULL"
+    return f"{typed} IS NULL AND trim(CAST({delivered} AS STRING)) <> ''"
 
 
 def _missing(source: Source, typed: dict[str, str]) -> list[str]:
@@ -76,7 +93,7 @@ def _missing(source: Source, typed: dict[str, str]) -> list[str]:
 
 def _rule(source: Source, typed: dict[str, str]) -> str:
     wrong = [condition for name, value in typed.items() if (condition := _wrong(name, value, source)) != "FALSE"]
-    cases = [f"WHEN landed.{CORRUPT} THEN 'ragged_row'"]
+    cases = [f"WHEN {CORRUPT} THEN 'ragged_row'"]
     if wrong:
         cases.append(f"WHEN {' OR '.join(f'({condition})' for condition in wrong)} THEN 'wrong_type'")
     if missing := _missing(source, typed):
@@ -85,7 +102,7 @@ def _rule(source: Source, typed: dict[str, str]) -> str:
 
 
 def _reason(source: Source, typed: dict[str, str]) -> str:
-    cases = [f"WHEN landed.{CORRUPT} THEN 'the row does not have the columns of its header'"]
+    cases = [f"WHEN {CORRUPT} THEN 'the row does not have the columns of its header'"]
     for name, value in typed.items():
         if (condition := _wrong(name, value, source)) != "FALSE":
             told = literal(f"column {name} cannot be read as {source.columns[name].type}")
@@ -94,7 +111,3 @@ def _reason(source: Source, typed: dict[str, str]) -> str:
         told = literal(f"key ({', '.join(source.key)}) is not complete")
         cases.append(f"WHEN {' OR '.join(missing)} THEN {told}")
     return f"CASE {' '.join(cases)} END"
-
-
-def _key_unreadable(source: Source, typed: dict[str, str]) -> str:
-    return " OR ".join([f"landed.{CORRUPT}", *_missing(source, typed)])

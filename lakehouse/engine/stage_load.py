@@ -18,7 +18,7 @@ from lakehouse.control.catalog import Catalog, Checkpoint, Claim, Ended, File, I
 from lakehouse.engine import delta
 from lakehouse.engine.intake import Delivery, delivered_relation, is_text, read_delivery, waiting
 from lakehouse.engine.workspace import Workspace
-from lakehouse.errors import GuardError
+from lakehouse.errors import GuardError, LoadError
 from lakehouse.metadata.environment import Relation
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
@@ -33,7 +33,7 @@ from lakehouse.staging.persistent_stage import (
     quarantine_definition,
     rejected_select,
 )
-from lakehouse.staging.stage import fits, landing_select, stage_select
+from lakehouse.staging.stage import landing_select, stage_select
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -123,36 +123,27 @@ class SourceLoad:
         return counts
 
     def _land(self, claim: Claim, delivery: Delivery) -> Intent:
-        """Copies the delivery as the declared types, or notes where it lies, and writes down the intent."""
-        frame = self._delivered(delivery)
+        """Copies the delivery as the declared types and writes down the intent."""
+        frame = read_delivery(self.workspace, self.source, delivery)
         landed: dict[str, Any] = {
             "label": delivery.label,
-            "query": delivery.query,
+            "layout": layout(self._project, self.source),
             "files": [[file.path, file.size, file.checksum] for file in delivery.files],
             "watermark": delivery.watermark,
         }
-        if self._copies(frame):
-            path = self.workspace.landing(self.source.name, claim.run_id)
-            observed, observation = delta.observe(self._typed(frame), {"rows": "count(1)"})
-            observed.write.mode("overwrite").parquet(path)
-            landed |= {"path": path, "rows": delta.observed_counts(observation)["rows"], "schema": observed.schema.json()}
-        else:
-            landed |= {"rows": delta.count(frame, {"rows": "count(1)"})["rows"]}
+        path = self.workspace.landing(self.source.name, claim.run_id)
+        observed, observation = delta.observe(self._typed(frame), {"rows": "count(1)"})
+        observed.write.mode("overwrite").parquet(path)
+        landed |= {"path": path, "rows": delta.observed_counts(observation)["rows"], "schema": observed.schema.json()}
         intent = Intent(claim.position, {}, claim.run_id, self._load_datetime(claim), landed)
         self.catalog.intend(claim, intent)
         self.catalog.save_subjects(str(self.log), subject_layouts(self.workspace, self.source), claim.position)
         return intent
 
-    def _delivered(self, delivery: Delivery) -> DataFrame:
-        return read_delivery(self.workspace, self.source, delivery)
-
-    def _copies(self, frame: DataFrame) -> bool:
-        return self.settings.landing == "copy" or not fits(self.source, _types(frame))
-
     def _typed(self, frame: DataFrame) -> DataFrame:
         """The delivered rows as the declared types, each with the rule that it breaks."""
         types = None if is_text(self.workspace, self.source) else _types(frame)
-        select = landing_select(self.source, types=types)
+        select = landing_select(self.source, self._project.subjects(self.source.name), types=types)
         relation = delivered_relation(frame.columns, "{rows}")
         template = select.template.replace("{delivered}", relation)
         return replace(select, template=template).on(self.workspace.spark, {"rows": frame})
@@ -163,14 +154,17 @@ class SourceLoad:
         return max(self.now, last + timedelta(seconds=1)) if last else self.now
 
     def _landed(self, intent: Intent) -> DataFrame:
-        landed = intent.landed or {}
-        if "path" in landed:
-            from pyspark.sql.types import StructType
+        from pyspark.sql.types import StructType
 
-            schema = StructType.fromJson(json.loads(landed["schema"]))
-            return self.workspace.spark.read.schema(schema).parquet(landed["path"])
-        files = tuple(File(*entry) for entry in landed["files"])
-        return self._typed(self._delivered(Delivery(landed["label"], files, landed["query"])))
+        landed = intent.landed or {}
+        if landed["layout"] != layout(self._project, self.source):
+            raise LoadError(
+                f"source '{self.source.name}': run {intent.row_audit_id} landed {landed['label']} for other columns or "
+                f"satellites than the project has now. Let it end with the former metadata, or forget it: "
+                f"lakehouse reset {self.source.name}; its files are then read again."
+            )
+        schema = StructType.fromJson(json.loads(landed["schema"]))
+        return self.workspace.spark.read.schema(schema).parquet(landed["path"])
 
     def _staged(self, intent: Intent) -> DataFrame:
         """The stamped rows; analysed before anything is written, so that a wrong expression fails first."""

@@ -31,8 +31,6 @@ class Settings(Entity):
     """A full snapshot that would delete more than this share of the live keys stops the load."""
     allow_empty: bool = False
     """Whether an empty full snapshot may delete every key."""
-    landing: Literal["copy", "reference"] = "copy"
-    """Delivered files are copied to landing before they are staged, or read where they lie until the load is done."""
     checkpoint_rows: int = Field(default=100_000, ge=1)
     """New rows of a persistent stage table after which its checkpoint of current rows is rewritten."""
     delta_checkpoint_interval: int = Field(default=100, ge=1)

@@ -15,7 +15,7 @@ from lakehouse.names import CHANGE_TYPE, LOAD_DATETIME
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.identifiers import quote_list
 from lakehouse.sql.select import Select, columns
-from lakehouse.staging.persistent_stage import fingerprints
+from lakehouse.staging.stage import fingerprints
 
 
 def checkpoint_definition(project: Project, source: Source) -> TableDefinition:
@@ -36,7 +36,8 @@ def checkpoint_definition(project: Project, source: Source) -> TableDefinition:
 def layout(project: Project, source: Source) -> str:
     """What a checkpoint's fingerprints were computed over; one made for another layout is not used."""
     prints = fingerprints(source, project.subjects(source.name))
-    return hashlib.sha256(repr((tuple(source.key), sorted(prints.items()))).encode()).hexdigest()[:16]
+    derived = sorted((name, column.expression) for name, column in source.derived.items())
+    return hashlib.sha256(repr((tuple(source.key), sorted(prints.items()), derived)).encode()).hexdigest()[:16]
 
 
 def current_select(project: Project, source: Source, *, checkpoint: bool) -> Select:

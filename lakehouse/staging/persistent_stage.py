@@ -25,12 +25,16 @@ from lakehouse.names import (
     SOURCE_FILE,
 )
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
-from lakehouse.sql.hashing import fingerprint
 from lakehouse.sql.identifiers import literal, quote, quote_list
 from lakehouse.sql.select import Select, columns
-from lakehouse.staging.stage import DELIVERED_ROW, KEY_UNREADABLE
+from lakehouse.staging.stage import (
+    DELIVERED_ROW,
+    KEY_UNREADABLE,
+    ROW_FINGERPRINT,
+    fingerprints,
+    subject_fingerprint,
+)
 
-ROW_FINGERPRINT = "row_fingerprint"
 COUNTS = {
     "read": "count_if(outcome <> 'deleted')",
     **{
@@ -78,22 +82,6 @@ def quarantine_definition() -> TableDefinition:
     )
 
 
-def fingerprints(source: Source, subjects: tuple[Subject, ...]) -> dict[str, str]:
-    """Fingerprint columns: one for the whole row, one per subject; over typed columns of that name."""
-    keys = {column.lower() for column in source.key}
-    everything = [(quote(name), column.type) for name, column in source.columns.items() if name.lower() not in keys]
-    found = {ROW_FINGERPRINT: fingerprint(everything)}
-    for subject in subjects:
-        names = [source.spelled(column) or column for column in subject.columns]
-        found[subject_fingerprint(subject)] = fingerprint([(quote(n), source.columns[n].type) for n in names])
-    return found
-
-
-def subject_fingerprint(subject: Subject) -> str:
-    """The fingerprint column of a subject."""
-    return f"{subject.name}_fingerprint"
-
-
 def compare_select(project: Project, source: Source) -> Select:
     """The log's new rows with an outcome, from ``{staged}``, ``{current}`` and ``{log}``; ``{max_deletes}`` is the guard."""
     subjects = project.subjects(source.name)
@@ -102,20 +90,13 @@ def compare_select(project: Project, source: Source) -> Select:
     prints = fingerprints(source, subjects)
     same_key = " AND ".join(f"current.{quote(key)} = sequenced.{quote(key)}" for key in keys)
     snapshot = source.changes.by == "snapshot"
-    text = f"""WITH delivered AS (
-  -- the staged rows with a fingerprint of the whole row and of each satellite's columns
-  SELECT
-    *,
-{columns(prints, indent=4)}
-  FROM {{staged}}
-),
-sequenced AS (
+    text = f"""WITH sequenced AS (
   -- the versions of each key in this delivery{", the newest first" if snapshot else ", in sequence order"}
   SELECT
     *,
     row_number() OVER version AS version,
     {"first_value" if snapshot else "lag"}({_struct(prints)}) OVER version AS neighbour
-  FROM delivered
+  FROM {{staged}}
   WINDOW version AS (PARTITION BY {RULE} IS NULL, {quote_list(keys)} ORDER BY {_order(source, snapshot)})
 ),
 compared AS (
@@ -157,7 +138,6 @@ WHERE {RULE} IS NOT NULL"""
     if source.changes.by != "snapshot":
         return Select(broken)
     keys = [source.spelled(column) or column for column in source.key]
-    prints = {ROW_FINGERPRINT: fingerprints(source, ())[ROW_FINGERPRINT]}
     told = literal(f"another row of the same delivery has the same key ({', '.join(keys)})")
     return Select(f"""{broken}
 UNION ALL
@@ -165,7 +145,8 @@ SELECT
   {literal(source.name)} AS source, 'key_not_unique' AS {RULE}, {told} AS {REASON}, {quote_list(names)}
 FROM (
   SELECT *, first_value({ROW_FINGERPRINT}) OVER (PARTITION BY {quote_list(keys)} ORDER BY {_order(source, True)}) AS kept
-  FROM (SELECT *, {columns(prints, indent=0)} FROM {{staged}} WHERE {RULE} IS NULL)
+  FROM {{staged}}
+  WHERE {RULE} IS NULL
 )
 WHERE kept <> {ROW_FINGERPRINT}""")
 

@@ -1,18 +1,19 @@
-"""Landing and stage: the rows of one run, typed when they land, derived and stamped when they are staged.
+"""Landing and stage: the rows of one run, typed, derived and fingerprinted when they land, stamped when they are staged.
 
-Rule: values are typed before anything is compared or hashed. A row whose key is missing, whose value cannot be read as
+Rule: a delivery is read and computed once; the stage is a view over what landed. Values are typed before anything is compared or hashed. A row whose key is missing, whose value cannot be read as
 its type, or which does not fit the file's header keeps the rule that it breaks and the row as it was delivered; it goes
 to quarantine, never away. The stamps (load date-time, run) are given once and never read from a clock again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.source import Source
+from lakehouse.metadata.table import Subject
 from lakehouse.names import APPLIED_DATETIME, LOAD_DATETIME, REASON, RECORD_SOURCE, ROW_AUDIT_ID, RULE, SOURCE_FILE
-from lakehouse.sql.hashing import is_missing
+from lakehouse.sql.hashing import fingerprint, is_missing
 from lakehouse.sql.identifiers import literal, quote, verbatim
 from lakehouse.sql.select import Select, columns
 
@@ -20,8 +21,7 @@ CORRUPT = "does_not_fit"
 """Whether a delivered row does not fit its header."""
 DELIVERED_ROW = "delivered_row"
 KEY_UNREADABLE = "key_unreadable"
-_READABLE = f"{RULE} IS NULL"
-_READABLE_NOT = f"{RULE} IS NOT NULL"
+ROW_FINGERPRINT = "row_fingerprint"
 
 
 def record_source(project: Project, source: Source) -> str:
@@ -32,43 +32,66 @@ def record_source(project: Project, source: Source) -> str:
     return f"{connection.record_source or source.connection}.{source.object}"
 
 
-def landing_select(source: Source, *, types: Mapping[str, str] | None) -> Select:
-    """The rows of ``{delivered}`` as the declared types, each with the rule that it breaks.
+def landing_select(source: Source, subjects: Sequence[Subject], *, types: Mapping[str, str] | None) -> Select:
+    """The rows of ``{delivered}`` as they are landed: typed, derived, with fingerprints and the rule that a row breaks.
 
     ``types`` are those of the delivered columns (lower-case name to type); None where everything is text.
     """
     typed = {name: _typed(source, name, types) for name in source.delivered}
-    return Select(f"""SELECT
-{columns(typed)},
-  {SOURCE_FILE},
-  {_rule(source, typed)} AS {RULE},
-  {_reason(source, typed)} AS {REASON},
-  CASE WHEN {_rule(source, typed)} IS NOT NULL THEN {DELIVERED_ROW} END AS {DELIVERED_ROW}
-FROM {{delivered}} AS delivered""")
-
-
-def fits(source: Source, types: Mapping[str, str]) -> bool:
-    """Whether every delivered column already has its declared type, so that the delivery can be read where it lies."""
-    return all(types.get(name.lower()) == column.type for name, column in source.delivered.items())
+    derived = {
+        name: f"CASE WHEN {RULE} IS NULL THEN CAST({verbatim(column.expression or '')} AS {column.type.upper()}) END"
+        for name, column in source.derived.items()
+    }
+    rest = f"{SOURCE_FILE}, {RULE}, {REASON}, CASE WHEN {RULE} IS NOT NULL THEN {DELIVERED_ROW} END AS {DELIVERED_ROW}"
+    return Select(f"""WITH typed AS (
+  -- delivered values as their types, and the rule that a row breaks
+  SELECT
+{columns(typed, indent=4)},
+    {SOURCE_FILE}, {DELIVERED_ROW},
+    {_rule(source, typed)} AS {RULE},
+    {_reason(source, typed)} AS {REASON}
+  FROM {{delivered}} AS delivered
+),
+derived AS (
+  SELECT
+{columns({name: quote(name) for name in typed} | derived, indent=4)},
+    {rest}
+  FROM typed
+)
+SELECT
+  *,
+{columns(fingerprints(source, subjects))}
+FROM derived""")
 
 
 def stage_select(project: Project, source: Source) -> Select:
-    """The rows of ``{landed}`` with derived columns, stamped with ``{load_datetime}`` and ``{row_audit_id}``."""
-    derived = {
-        name: f"CASE WHEN {_READABLE} THEN CAST({verbatim(column.expression or '')} AS {column.type.upper()}) END"
-        for name, column in source.derived.items()
-    }
+    """The landed rows of ``{landed}``, stamped with ``{load_datetime}`` and ``{row_audit_id}``."""
     applied = f"CAST({quote(source.applied)} AS TIMESTAMP)" if source.applied else "NULL"
     missing = " OR ".join([f"{RULE} = 'ragged_row'", *_missing(source, {name: quote(name) for name in source.delivered})])
     return Select(f"""SELECT
-{columns({name: quote(name) for name in source.delivered} | derived)},
-  {SOURCE_FILE}, {DELIVERED_ROW}, {RULE}, {REASON},
-  {_READABLE_NOT} AND ({missing}) AS {KEY_UNREADABLE},
+  *,
+  {RULE} IS NOT NULL AND ({missing}) AS {KEY_UNREADABLE},
   {{load_datetime}} AS {LOAD_DATETIME},
   coalesce({applied}, {{load_datetime}}) AS {APPLIED_DATETIME},
   {literal(record_source(project, source))} AS {RECORD_SOURCE},
   CAST({{row_audit_id}} AS BIGINT) AS {ROW_AUDIT_ID}
 FROM {{landed}}""")
+
+
+def fingerprints(source: Source, subjects: Sequence[Subject]) -> dict[str, str]:
+    """Fingerprint columns: one for the whole row, one per subject; over typed columns of that name."""
+    keys = {column.lower() for column in source.key}
+    everything = [(quote(name), column.type) for name, column in source.columns.items() if name.lower() not in keys]
+    found = {ROW_FINGERPRINT: fingerprint(everything)}
+    for subject in subjects:
+        names = [source.spelled(column) or column for column in subject.columns]
+        found[subject_fingerprint(subject)] = fingerprint([(quote(n), source.columns[n].type) for n in names])
+    return found
+
+
+def subject_fingerprint(subject: Subject) -> str:
+    """The fingerprint column of a subject."""
+    return f"{subject.name}_fingerprint"
 
 
 def _typed(source: Source, name: str, types: Mapping[str, str] | None) -> str:

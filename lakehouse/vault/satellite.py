@@ -166,7 +166,7 @@ versions AS (
   UNION ALL
   SELECT {hk}, {HASH_DIFF}, {DELETED_FLAG}, {LOAD_DATETIME}, TRUE AS stored{nulls}
   FROM {{target}}
-  WHERE {hk} IN (SELECT {hk} FROM source)
+  WHERE {hk} IN (SELECT {expressions[self.parent_key(project)]} FROM {{{self.source}}})
 ),
 sequenced AS (
   -- each version beside the one before it in load order

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 
 from lakehouse.errors import LoadError, SetupError
 from lakehouse.metadata.environment import LAYERS, Environment, Layer, Relation
@@ -32,7 +32,7 @@ class Workspace:
     spark: SparkSession
     project: Project
     environment: Environment
-    _lock: Lock
+    _lock: Any
 
     @property
     def warehouse(self) -> Path:
@@ -107,7 +107,9 @@ class Workspace:
         """
         name = self.name(relation)
         if not self.exists(relation):
-            self.spark.sql(create_table(name, definition))
+            with self._lock:  # two consumers may make one input at the same moment
+                if not self.exists(relation):
+                    self.spark.sql(create_table(name, definition))
             return
         found = {field.name.lower(): field.dataType.simpleString() for field in self.spark.table(name).schema}
         missing = [column for column in definition.columns if column.name.lower() not in found]
@@ -125,7 +127,7 @@ class Workspace:
 
 def open_workspace(spark: SparkSession, project: Project, environment: Environment) -> Workspace:
     """A workspace with its schemas made."""
-    workspace = Workspace(spark, project, environment, Lock())
+    workspace = Workspace(spark, project, environment, RLock())
     workspace.make_schemas()
     return workspace
 

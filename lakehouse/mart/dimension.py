@@ -42,7 +42,7 @@ from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.expressions import infer_type
 from lakehouse.sql.hashing import Part
 from lakehouse.sql.identifiers import literal, quote, quote_list, verbatim
-from lakehouse.sql.select import Select, columns
+from lakehouse.sql.select import Select, block, columns, computed_once
 
 _NEW = "new_event"
 _COUNTS = {
@@ -457,12 +457,14 @@ def _timeline(name: str, places: tuple[Place, ...], hk: str, *, touched: bool = 
     arms = []
     for arm, place in enumerate(places):
         others = [
-            f"{struct_of(place, DELETED_FLAG) if other is place else 'NULL'} AS {quote(other.alias)}" for other in places
+            quote(other.alias) if other is place else f"NULL AS {quote(other.alias)}" for other in places
         ]
         arms.append(
             f"SELECT {quote(hk)} AS member_hk, {APPLIED_DATETIME} AS valid_from, {LOAD_DATETIME}, {ROW_AUDIT_ID},\n"
             f"    {LOAD_POSITION} > {{{place.table}{OFFSET}}} AS {_NEW}, {arm} AS arm, {', '.join(others)}\n"
-            f"  FROM {{{place.table}}}{restriction}"
+            f"  FROM {{{place.table}}}\n"
+            + block(computed_once({place.alias: struct_of(place, DELETED_FLAG)}, alias="said"))
+            + restriction
         )
     yield f"{name}_events AS (\n  -- what each satellite says, at its own time\n  " + "\n  UNION ALL\n  ".join(arms) + "\n)"
     latest = ", ".join(f"last_value({quote(p.alias)}) IGNORE NULLS OVER earlier AS {quote(p.alias)}" for p in places)

@@ -34,7 +34,7 @@ def check_source(project: Project, source: Source) -> Iterator[Problem]:
         return
     yield from _check_names(source)
     for position, column in enumerate(source.key):
-        yield from missing_column(source.columns, column, ("key", position), "its key names column")
+        yield from missing_column(source.columns, column, ("key", position), "names, in its key, column")
         if source.spelled(column) and source.type_of(column) == "variant":
             yield Problem(("key", position), f"has column '{column}' of type variant in its key; a key must be comparable.")
     for place, named in ((("changes", "column"), source.changes.column), (("applied",), source.applied)):
@@ -124,6 +124,28 @@ def check_names(project: Project) -> Iterator[tuple[str, Problem]]:
         if name.lower() in seen:
             yield name, Problem((), f"has the name of {seen[name.lower()]}. Give one of them another name.")
         seen[name.lower()] = f"table '{name}' in layer {table.layer}"
+
+
+def check_tables(project: Project) -> Iterator[tuple[str, Problem]]:
+    """The problems of each table: the mart waits until the vault is right, a fact until its dimensions are.
+
+    What is made from a broken table would only repeat its problems, or could not be read at all.
+    """
+    broken: set[str] = set()
+    for name, table in project.tables.items():
+        if table.layer != "mart":
+            for problem in table.problems(project):
+                broken.add(name)
+                yield name, problem
+    if broken:
+        return
+    marts = [(name, table) for name, table in project.tables.items() if table.layer == "mart"]
+    reads = {name: {relation for relation in table.reads(project) if relation.layer == "mart"} for name, table in marts}
+    for name, table in sorted(marts, key=lambda item: bool(reads[item[0]])):
+        if broken.isdisjoint(relation.name for relation in reads[name]):
+            for problem in table.problems(project):
+                broken.add(name)
+                yield name, problem
 
 
 def check_cycles(project: Project) -> Iterator[tuple[str, Problem]]:

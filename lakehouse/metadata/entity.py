@@ -16,9 +16,12 @@ class Entity(BaseModel):
 
 
 def _percent(value: object) -> object:
-    if isinstance(value, str) and value.endswith("%"):
+    if not isinstance(value, str) or not value.endswith("%"):
+        return value
+    try:
         return float(value[:-1])
-    return value
+    except ValueError:
+        return value  # the field says what it expects
 
 
 def _one_or_more(value: object) -> object:

@@ -33,6 +33,8 @@ def explain(
     """One message per error of a validation."""
     for detail in error.errors(include_url=False):
         inner = _in_yaml(detail["loc"], located, location)
+        if detail["type"] == "union_tag_invalid":
+            inner = (*inner, "kind")
         place = located.place((*location, *inner))
         yield f"{place}: {label}: {_message(detail, model, inner)}"
 
@@ -78,6 +80,10 @@ def _known_keys(model: Any, loc: Location) -> list[str]:
     """The keys that the model has at a location, following fields, mappings, lists and unions."""
     current: list[Any] = list(_models(model))
     for part in loc[:-1]:
+        tagged = [candidate for candidate in current if _is_tagged(candidate, part)]
+        if tagged:
+            current = tagged
+            continue
         following: list[Any] = []
         for candidate in current:
             field = candidate.model_fields.get(part) if isinstance(part, str) else None
@@ -85,6 +91,12 @@ def _known_keys(model: Any, loc: Location) -> list[str]:
                 following.extend(_models(field.annotation))
         current = following or current
     return sorted({key for candidate in current for key in candidate.model_fields if not _hidden(candidate, key)})
+
+
+def _is_tagged(model: type[BaseModel], part: str | int) -> bool:
+    """Whether a part of pydantic's location is the word that chose the model among a union's."""
+    kind = model.model_fields.get("kind")
+    return kind is not None and kind.is_required() and part in getattr(kind.annotation, "__args__", ())
 
 
 def _hidden(model: type[BaseModel], key: str) -> bool:

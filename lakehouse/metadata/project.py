@@ -284,22 +284,21 @@ def _checked(project: Project) -> Iterator[str]:
         check_environments,
         check_names,
         check_source,
+        check_tables,
     )
 
     for name, problem in check_names(project):
         yield from _located(project, "tables", name, [problem])
     for name, source in project.sources.items():
         yield from _located(project, "sources", name, check_source(project, source))
-    broken = False
-    for name, table in project.tables.items():
-        found = list(_located(project, "tables", name, table.problems(project)))
-        broken = broken or bool(found)
-        yield from found
+    found = list(check_tables(project))
+    for name, problem in found:
+        yield from _located(project, "tables", name, [problem])
     for name, batch in project.batches.items():
         yield from _located(project, "batches", name, check_batches(project, batch))
     for name, environment in project.environments.items():
         yield from _located(project, "environments", name, check_environments(project, environment))
-    if not broken:
+    if not found:
         for name, problem in check_cycles(project):
             yield from _located(project, "tables", name, [problem])
 

@@ -8,7 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-NAMELESS = frozenset({"current_timestamp", "current_date", "now", "rand", "uuid"})
+NAMELESS = frozenset(
+    {
+        "current_date",
+        "current_time",
+        "current_timestamp",
+        "getdate",
+        "localtimestamp",
+        "monotonically_increasing_id",
+        "now",
+        "rand",
+        "randn",
+        "random",
+        "randstr",
+        "shuffle",
+        "spark_partition_id",
+        "uniform",
+        "uuid",
+    }
+)
+
+
+_NAME = "value of the expression"
 
 
 @cache
@@ -27,9 +48,10 @@ def column_references(expression: str) -> tuple[tuple[str, str], ...]:
 
     try:
         tree = sqlglot.parse_one(f"SELECT {expression}", dialect="spark")
+        named = sqlglot.parse_one(f"SELECT {expression} AS `{_NAME}`", dialect="spark")
     except SqlglotError as error:
         raise ValueError(_reason(error)) from error
-    if not isinstance(tree, exp.Select) or len(tree.expressions) != 1 or tree.args.get("from_"):
+    if not _is_one_value(tree, named):
         raise ValueError("it is not a single expression")
     lambdas = {name.name for node in tree.find_all(exp.Lambda) for name in node.expressions}
     found = [(node.table, node.name) for node in tree.find_all(exp.Column) if node.name not in lambdas]
@@ -49,9 +71,28 @@ def non_deterministic(expression: str) -> str | None:
     return None
 
 
+def _is_one_value(tree: object, named: object) -> bool:
+    """Whether a SELECT has one value and nothing else, and takes the name that a load gives it."""
+    from sqlglot import exp
+
+    if not isinstance(tree, exp.Select) or not isinstance(named, exp.Select):
+        return False
+    parts = [name for name, part in tree.args.items() if part]
+    values, names = tree.expressions, named.expressions
+    if parts != ["expressions"] or len(values) != 1 or len(names) != 1 or values[0].is_star:
+        return False
+    return isinstance(names[0], exp.Alias) and names[0].alias == _NAME and names[0].this == values[0]
+
+
 def _reason(error: Exception) -> str:
+    from sqlglot.errors import TokenError
+
+    if isinstance(error, TokenError):
+        return "a quote or comment in it has no end"
     details = getattr(error, "errors", None) or []
     text = str(details[0].get("description", "")) if details else ""
+    if text.startswith("Required keyword"):
+        return "it is not complete"
     return (text or str(error).splitlines()[0]).rstrip(".").lower() or "it does not parse"
 
 

@@ -78,3 +78,21 @@ def columns(expressions: Mapping[str, str], *, indent: int = 2) -> str:
 def block(text: str, *, indent: int = 2) -> str:
     """Text moved to the right."""
     return textwrap.indent(text, " " * indent)
+
+
+def computed_once(expressions: Mapping[str, str], *, alias: str) -> str:
+    """A LATERAL VIEW that gives the expressions as columns of ``alias``, evaluated once per row.
+
+    Spark's planner carries the definition of a SELECT column through every later step and multiplies it there, in the
+    worst case by two per column named in it: a hash over twenty columns would take minutes to plan. It does not look into
+    generated rows, and serverless compute allows no setting against it.
+
+    >>> print(computed_once({"hk": "md5(a)"}, alias="hashed"))
+    LATERAL VIEW inline(array(struct(
+      md5(a)
+    ))) hashed AS `hk`
+    """
+    from lakehouse.sql.identifiers import quote_list
+
+    values = ",\n".join(f"  {expression}" for expression in expressions.values())
+    return f"LATERAL VIEW inline(array(struct(\n{values}\n))) {alias} AS {quote_list(expressions)}"

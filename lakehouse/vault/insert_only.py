@@ -23,7 +23,7 @@ sequenced AS (
 ),
 known AS (
   -- the keys among them that the target has
-  SELECT {hk} FROM {{target}} WHERE {hk} IN (SELECT {hk} FROM source)
+  SELECT DISTINCT {hk} FROM {{target}} WHERE {hk} IN (SELECT {hk} FROM source)
 )
 SELECT
 {columns({name: f"sequenced.{quote(name)}" for name in names})},

@@ -29,7 +29,7 @@ from lakehouse.names import (
 from lakehouse.sql import hashing
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.identifiers import literal, quote, quote_list
-from lakehouse.sql.select import Select, columns
+from lakehouse.sql.select import Select, block, columns, computed_once
 from lakehouse.vault.columns import STAMPS, properties, stamped, typed_columns
 
 
@@ -152,12 +152,15 @@ class Satellite(Table):
         payload = [name for name in expressions if name not in (self.parent_key(project), HASH_DIFF, DELETED_FLAG, LOAD_DATETIME)]
         nulls = "".join(f", NULL AS {quote(name)}" for name in payload)
         ignore = f"\n  WHERE {CHANGE_TYPE} <> 'D'" if settings.satellite_deletes == "ignore" else ""
+        hashes = {name: expressions[name] for name in (self.parent_key(project), HASH_DIFF)}
+        named = expressions | {name: quote(name) for name in hashes}
         return f"""WITH source AS (
   -- what the source says of each key
   SELECT
-{columns(expressions, indent=4)},
+{columns(named, indent=4)},
     FALSE AS stored
-  FROM {{{self.source}}}{ignore}
+  FROM {{{self.source}}}
+{block(computed_once(hashes, alias="hashed"))}{ignore}
 ),
 versions AS (
   -- the versions of these keys, delivered and stored

@@ -1,0 +1,346 @@
+"""The command line: thin, every command one call into the library.
+
+Exit codes: 0 done, 1 a load or check failed, 2 the command or the project is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lakehouse.errors import LakehouseError, MetadataError, suggestion
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lakehouse.engine.runner import BatchResult, LoadResult
+    from lakehouse.metadata.environment import Environment
+    from lakehouse.metadata.project import Project
+    from lakehouse.plan import Plan
+
+app = typer.Typer(
+    help="From YAML metadata to a loaded lakehouse on Spark and Delta Lake.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+ProjectPath = Annotated[Path, typer.Option("--project", "-p", help="The project's folder.")]
+EnvironmentName = Annotated[str | None, typer.Option("--env", "-e", help="Environment; the first one if left out.")]
+Select = Annotated[
+    list[str] | None,
+    typer.Option("--select", "-s", help="Sources and tables by name or pattern; +NAME takes what it needs, too."),
+]
+COUNTS = ("read", "inserted", "updated", "unchanged", "duplicate", "quarantined", "deleted", "excluded", "ignored")
+
+
+def main() -> None:
+    """Entry point: errors of the library become one message and an exit code."""
+    logging.basicConfig(level=os.environ.get("LAKEHOUSE_LOG", "CRITICAL"), format="%(levelname)s %(name)s: %(message)s")
+    warnings.filterwarnings("ignore", module="pyspark")
+    try:
+        app()
+    except MetadataError as error:
+        print_error("\n".join(error.problems))
+        sys.exit(2)
+    except LakehouseError as error:
+        print_error(str(error))
+        sys.exit(1)
+
+
+def print_error(message: str) -> None:
+    """Writes a message to standard error."""
+    sys.stderr.write(f"Error: {message}\n")
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    sample: Annotated[str | None, typer.Option(help="Start from a sample project: awlt.")] = None,
+) -> None:
+    """Make a project: a minimal one, or a copy of a sample."""
+    from lakehouse.samples.project import SAMPLES, write_minimal, write_sample
+
+    if folder.exists() and any(folder.iterdir()):
+        raise MetadataError(f"{folder}: the folder is not empty. Name a new one.")
+    if sample is None:
+        write_minimal(folder)
+    elif sample in SAMPLES:
+        write_sample(sample, folder)
+    else:
+        raise MetadataError(f"no sample '{sample}'. {suggestion(sample, SAMPLES)}")
+    _console().print(f"Made {folder}. Next: lakehouse validate -p {folder}", highlight=False)
+
+
+@app.command()
+def validate(project: ProjectPath = Path()) -> None:
+    """Read and check the project; no Java needed."""
+    found = _project(project)
+    _console().print(
+        f"{found.name}: {len(found.sources)} sources, {len(found.tables)} tables, no problems.", highlight=False
+    )
+
+
+@app.command()
+def plan(project: ProjectPath = Path(), select: Select = None) -> None:
+    """Show the loads in waves, and what each reads and writes."""
+    from rich.table import Table
+
+    made = _plan(_project(project), select)
+    table = Table("wave", "load", "kind", "reads", "writes", box=None, header_style="bold")
+    for number, wave in enumerate(made.waves, 1):
+        for position, name in enumerate(wave):
+            node = made.nodes[name]
+            reads = ", ".join(relation.name for relation in node.reads)
+            table.add_row(str(number) if position == 0 else "", name, node.kind, reads, str(node.target))
+    _console().print(table)
+
+
+@app.command()
+def show(
+    table: Annotated[str, typer.Argument(help="A source or table.")],
+    project: ProjectPath = Path(),
+    env: EnvironmentName = None,
+    settings: Annotated[bool, typer.Option("--settings", help="Each setting, and where it came from.")] = False,
+) -> None:
+    """Show the SQL of a load and its DDL, or its settings."""
+    from lakehouse.show import shown_sql
+
+    found = _project(project)
+    if settings:
+        _print_settings(found, table)
+    else:
+        sys.stdout.write(shown_sql(found, found.environment(env), table) + "\n")
+
+
+def _print_settings(project: Project, name: str) -> None:
+    from rich.table import Table
+
+    table = Table("setting", "value", "from", box=None, header_style="bold")
+    for setting in project.resolved_settings(name):
+        table.add_row(setting.name, str(setting.value), setting.origin)
+    _console().print(table, highlight=False)
+
+
+@app.command()
+def schema(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; standard output if left out.")] = None,
+) -> None:
+    """Write the JSON Schema of project files, for editors."""
+    from lakehouse.kinds import registry
+    from lakehouse.metadata.json_schema import project_schema
+
+    text = json.dumps(project_schema(registry()), indent=2) + "\n"
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+@app.command()
+def run(
+    project: ProjectPath = Path(),
+    select: Select = None,
+    batch: Annotated[str | None, typer.Option("--batch", "-b", help="A batch of the project.")] = None,
+    env: EnvironmentName = None,
+    threads: Annotated[int | None, typer.Option(help="Loads that run at once.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Load what is new: stage the waiting deliveries, then everything made from them."""
+    found = _project(project)
+    if batch and batch not in found.batches:
+        raise MetadataError(f"{project}: no batch '{batch}'. {suggestion(batch, found.batches)}")
+    chosen = found.batches[batch] if batch else None
+    made = _plan(found, select or (list(chosen.select) if chosen else None))
+    limit = threads or (chosen.threads if chosen else None)
+    result = _run(made, found.environment(env), batch, limit, quiet=as_json)
+    if as_json:
+        sys.stdout.write(json.dumps(_as_json(result), indent=2) + "\n")
+    else:
+        _print_result(result)
+    raise typer.Exit(0 if result.succeeded else 1)
+
+
+@app.command()
+def status(project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
+    """Show the latest batch and its loads."""
+    from lakehouse.engine.runner import open_catalog
+
+    found = _project(project)
+    rows = open_catalog(_plan(found, None), found.environment(env)).latest_batch()
+    if not rows:
+        _console().print("Nothing was run yet.")
+        return
+    _print_status(rows)
+
+
+def _print_status(rows: Any) -> None:
+    from rich.table import Table
+
+    from lakehouse.control.catalog import STATUS_WORDS
+
+    batch, loads = rows[0], rows[1:]
+    seconds = f", {batch.seconds:.1f} s" if batch.seconds is not None else ""
+    head = f"Batch {batch.object}, run {batch.run_id}: {STATUS_WORDS[batch.status]} at {batch.started:%Y-%m-%d %H:%M:%S} UTC"
+    _console().print(f"{head}{seconds}. {batch.message}", highlight=False)
+    table = Table("run", "load", "status", "next", "seconds", "rows", box=None, header_style="bold")
+    for row in loads:
+        counts = ", ".join(f"{row.counts[name]} {name}" for name in COUNTS if row.counts.get(name))
+        took = f"{row.seconds:.1f}" if row.seconds is not None else ""
+        table.add_row(str(row.run_id), row.object, STATUS_WORDS[row.status], row.next_status, took, counts or row.message)
+    _console().print(table, highlight=False)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo's project and warehouse are.")] = Path("lakehouse-demo"),
+    again: Annotated[bool, typer.Option("--again", help="Deliver the last snapshot anew under another name.")] = False,
+    customers: Annotated[int, typer.Option(help="Size of the generated deliveries.")] = 400,
+) -> None:
+    """Load the AdventureWorksLT sample: three deliveries, from files to a star schema."""
+    from lakehouse.engine.session import spark_session
+    from lakehouse.samples.project import deliver, write_sample
+
+    if not (folder / "lakehouse.yml").is_file():
+        write_sample("awlt", folder)
+    found = _project(folder)
+    steps = ["again"] if again else ["1", "2", "3"]
+    _console().print(f"Project {folder}: {len(found.sources)} sources, {len(found.tables)} tables. Starting Spark …")
+    spark_session(small=True)
+    succeeded = True
+    for step in steps:
+        name = deliver(folder, step, customers=customers)
+        _console().rule(f"delivery {name}", align="left")
+        result = _run(_plan(found, None), found.environment(), None, None, quiet=False)
+        _print_result(result)
+        succeeded = succeeded and result.succeeded
+    _console().print(f"Look further: lakehouse status -p {folder} · lakehouse show dim_customer -p {folder}", highlight=False)
+    raise typer.Exit(0 if succeeded else 1)
+
+
+@app.command()
+def doctor() -> None:
+    """Check Python, Java, Spark, Delta and the disk, and say what to do when one is missing."""
+    from lakehouse.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.good else "[red]missing[/]"
+        _console().print(f"{mark}  {finding.what}: {finding.found}", highlight=False)
+        if not finding.good:
+            _console().print(f"    {finding.advice}", highlight=False)
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def _project(folder: Path) -> Project:
+    from lakehouse.kinds import read_project
+
+    return read_project(folder)
+
+
+def _plan(project: Project, select: list[str] | None) -> Plan:
+    from lakehouse.plan import make_plan
+
+    return make_plan(project, select=select or ["*"])
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    width = shutil.get_terminal_size((140, 40)).columns
+    return Console(width=None if sys.stdout.isatty() else max(width, 140), soft_wrap=False)
+
+
+def _run(
+    made: Plan, environment: Environment, batch: str | None, threads: int | None, *, quiet: bool
+) -> BatchResult:
+    from lakehouse.engine.runner import run as run_plan
+
+    if quiet:
+        return run_plan(made, environment=environment, batch=batch, threads=threads)
+    from rich.live import Live
+
+    board = _Board(len(made.nodes))
+    if not sys.stdout.isatty():
+        return run_plan(made, environment=environment, batch=batch, threads=threads)
+    with Live(board.render, console=_console(), refresh_per_second=4, transient=True):
+        return run_plan(made, environment=environment, batch=batch, threads=threads, progress=board.tell)
+
+
+class _Board:
+    """What a run shows while it runs: the loads at work and how many are done."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self.running: dict[str, None] = {}
+        self.render: Callable[[], Any] = self._render
+
+    def tell(self, result: LoadResult) -> None:
+        """Takes the news of a load."""
+        if result.state == "running":
+            self.running[result.name] = None
+        else:
+            self.running.pop(result.name, None)
+            self.done += 1
+
+    def _render(self) -> str:
+        return f"{self.done} of {self.total} loads done; running: {', '.join(self.running) or 'none'}"
+
+
+def _print_result(result: BatchResult) -> None:
+    from rich.table import Table
+
+    names = [name for name in COUNTS if any(load.counts.get(name) for load in result.loads)]
+    table = Table("load", "kind", "state", "seconds", box=None, header_style="bold")
+    for name in names:
+        table.add_column(name, justify="right")
+    quiet: dict[str, list[str]] = {}
+    for load in result.loads:
+        if load.state == "succeeded" and not load.counts:
+            quiet.setdefault(load.message, []).append(load.name)
+            continue
+        cells = [str(load.counts.get(name, "")) for name in names]
+        table.add_row(load.name, load.kind, load.state, f"{load.seconds:.1f}", *cells)
+    if table.row_count:
+        _console().print(table, highlight=False)
+    for message, loads in quiet.items():
+        _console().print(f"{message}: {', '.join(loads)}", highlight=False)
+    for load in result.loads:
+        if load.state == "failed":
+            _console().print(f"[red]{load.name} failed:[/] {load.message}", highlight=False)
+    word = "succeeded" if result.succeeded else "failed"
+    _console().print(
+        f"Run {result.run_id} {word}: {result.written()} rows written in {result.seconds:.1f} s.", highlight=False
+    )
+
+
+def _as_json(result: BatchResult) -> Mapping[str, Any]:
+    return {
+        "run_id": result.run_id,
+        "status": "succeeded" if result.succeeded else "failed",
+        "seconds": round(result.seconds, 3),
+        "rows_written": result.written(),
+        "loads": [
+            {
+                "name": load.name,
+                "kind": load.kind,
+                "state": load.state,
+                "seconds": round(load.seconds, 3),
+                "counts": dict(load.counts),
+                "message": load.message,
+            }
+            for load in result.loads
+        ],
+    }
+
+

@@ -24,7 +24,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
     os.chdir(tmp_path_factory.mktemp("spark"))
     session = spark_session(small=True)
-    assert CONNECT == ("connect" in type(session).__module__)
+    assert ("connect" in type(session).__module__) == CONNECT
     yield session
     session.stop()
 

@@ -18,6 +18,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each measurement (default 3)")
     parser.add_argument("--growth", action="store_true", help="also with 3 and 10 times the history")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "latest.json")
+    parser.add_argument("--cold", action="store_true", help="no warm-up with few rows before (for quick, large runs)")
     parser.add_argument("--work", type=Path, help="folder for data and warehouses (default: a temporary one)")
     return parser.parse_args()
 
@@ -26,8 +27,9 @@ def measure(given: argparse.Namespace, work: Path) -> None:
     """Warms up, measures, prints and writes."""
     growth = GROWTH if given.growth else ()
     spark = spark_session()
-    print("warming up", flush=True)
-    warm_up(spark, work, growth)
+    if not given.cold:
+        print("warming up", flush=True)
+        warm_up(spark, work)
     bench = Bench(spark, Path(tempfile.mkdtemp(prefix="run_", dir=work)), given.rows, growth)
     print(f"{given.rows} customers and orders in {bench.work}", flush=True)
     try:
@@ -36,7 +38,7 @@ def measure(given: argparse.Namespace, work: Path) -> None:
         if growth:
             grow(bench, given.repeat)
     finally:
-        medians = write_json(given.output, bench.samples, facts(given.rows, given.repeat))
+        medians = write_json(given.output, bench.samples, facts(given.rows, given.repeat, given.cold))
         print(f"\n{tables(medians, bench.samples.commits, growth)}\n\n{given.output}")
 
 

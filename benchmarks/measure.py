@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,18 +151,25 @@ def floors(bench: Bench, done: Done, variant: str) -> None:
 
 
 def others(bench: Bench, base: Place, variant: str) -> None:
-    """The peers, in a fresh copy of the base."""
+    """The peers, in a fresh copy of the base; with the rows that each inserted, to check them against lakehouse."""
     place = bench.fresh(base, 1, variant)
+    before = place.commits()
     for name, work in peers(place).items():
         if "mack" in name and not has_mack(bench.spark):
             continue
         bench.samples.add(f"peer {variant}", name, seconds(work, bench.spark))
-        table = place.schema("peer") + (".dim_mack" if "mack" in name else ".dim_merge")
-        table = table if name.startswith("dim") else f"{place.schema('vault')}.{name}"
-        inserted = bench.spark.sql(f"DESCRIBE HISTORY {table} LIMIT 1").collect()[0]["operationMetrics"]
-        rows = inserted.get("numTargetRowsInserted") or inserted.get("numOutputRows") or 0
-        bench.samples.counts.setdefault(f"peer {variant}", {})[name] = {"inserted": int(rows)}
+        target = f"peer.{'dim_mack' if 'mack' in name else 'dim_merge'}" if name.startswith("dim") else f"vault.{name}"
+        rows = inserted(bench, place, target) if place.commits()[target] > before[target] else 0
+        bench.samples.counts.setdefault(f"peer {variant}", {})[name] = {"inserted": rows}
     drop(place)
+
+
+def inserted(bench: Bench, place: Place, target: str) -> int:
+    """The rows that the newest commit of a table inserted, as Delta's history tells."""
+    layer, _, table = target.partition(".")
+    newest = bench.spark.sql(f"DESCRIBE HISTORY {place.schema(layer)}.{table} LIMIT 1").collect()[0]
+    metrics = newest["operationMetrics"]
+    return int(metrics.get("numTargetRowsInserted") or metrics.get("numOutputRows") or 0)
 
 
 def compare(bench: Bench, repeat: int) -> None:
@@ -193,10 +199,11 @@ def grow(bench: Bench, repeat: int) -> None:
         drop(base)
 
 
-def warm_up(spark: SparkSession, work: Path, growth: Iterable[int]) -> None:
-    """Everything once with few rows, so that no measurement pays for loading classes."""
+def warm_up(spark: SparkSession, work: Path) -> None:
+    """Both loads and the peers once with few rows, so that no measurement pays for loading classes."""
     bench = Bench(spark, Path(tempfile.mkdtemp(prefix="warm_", dir=work)), 2000)
     bench.prepare()
-    compare(bench, 1)
-    bench.growth = tuple(growth)[:1]
-    grow(bench, 1)
+    base = initial(bench, 1)
+    drop(daily(bench, base, "full", "full", 1))
+    others(bench, base, "full")
+    drop(base)

@@ -22,7 +22,7 @@ LOADS = (*STAGES, *VAULT_ALL, "dim_customer", "fact_order")
 DIMENSION_PATH = ("customer", "hub_customer", "sat_customer", "dim_customer")
 
 
-def facts(rows: int, repeat: int) -> dict[str, Any]:
+def facts(rows: int, repeat: int, cold: bool) -> dict[str, Any]:
     """The machine, the versions and the commit."""
     packages = ("lakehouse", "pyspark", "delta-spark", "mack")
     commit = _output(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"])
@@ -31,6 +31,7 @@ def facts(rows: int, repeat: int) -> dict[str, Any]:
     return {
         "rows": rows,
         "repeat": repeat,
+        "warmed_up": not cold,
         "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
         "load_average": [round(value, 1) for value in os.getloadavg()],

@@ -1,9 +1,9 @@
 """lakehouse: from YAML metadata to a loaded lakehouse on Spark and Delta Lake.
 
-    from lakehouse import make_plan, read_project, run
+from lakehouse import make_plan, read_project, run
 
-    project = read_project("my_project")
-    result = run(make_plan(project))
+project = read_project("my_project")
+result = run(make_plan(project))
 """
 
 from __future__ import annotations

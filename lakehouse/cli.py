@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,7 +133,9 @@ def _print_settings(project: Project, name: str) -> None:
 
 @app.command()
 def schema(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; standard output if left out.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; standard output if left out.")
+    ] = None,
 ) -> None:
     """Write the JSON Schema of project files, for editors."""
     from lakehouse.kinds import registry
@@ -196,7 +198,9 @@ def _print_status(rows: Any) -> None:
     for row in loads:
         counts = ", ".join(f"{row.counts[name]} {name}" for name in COUNTS if row.counts.get(name))
         took = f"{row.seconds:.1f}" if row.seconds is not None else ""
-        table.add_row(str(row.run_id), row.object, STATUS_WORDS[row.status], row.next_status, took, counts or row.message)
+        table.add_row(
+            str(row.run_id), row.object, STATUS_WORDS[row.status], row.next_status, took, counts or row.message
+        )
     _console().print(table, highlight=False)
 
 
@@ -223,7 +227,9 @@ def demo(
         result = _run(_plan(found, None), found.environment(), None, None, quiet=False)
         _print_result(result)
         succeeded = succeeded and result.succeeded
-    _console().print(f"Look further: lakehouse status -p {folder} · lakehouse show dim_customer -p {folder}", highlight=False)
+    _console().print(
+        f"Look further: lakehouse status -p {folder} · lakehouse show dim_customer -p {folder}", highlight=False
+    )
     raise typer.Exit(0 if succeeded else 1)
 
 
@@ -260,9 +266,7 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else max(width, 140), soft_wrap=False)
 
 
-def _run(
-    made: Plan, environment: Environment, batch: str | None, threads: int | None, *, quiet: bool
-) -> BatchResult:
+def _run(made: Plan, environment: Environment, batch: str | None, threads: int | None, *, quiet: bool) -> BatchResult:
     from lakehouse.engine.runner import run as run_plan
 
     if quiet:
@@ -272,7 +276,7 @@ def _run(
     board = _Board(len(made.nodes))
     if not sys.stdout.isatty():
         return run_plan(made, environment=environment, batch=batch, threads=threads)
-    with Live(board.render, console=_console(), refresh_per_second=4, transient=True):
+    with Live(get_renderable=board.render, console=_console(), refresh_per_second=4, transient=True):
         return run_plan(made, environment=environment, batch=batch, threads=threads, progress=board.tell)
 
 
@@ -283,7 +287,6 @@ class _Board:
         self.total = total
         self.done = 0
         self.running: dict[str, None] = {}
-        self.render: Callable[[], Any] = self._render
 
     def tell(self, result: LoadResult) -> None:
         """Takes the news of a load."""
@@ -293,7 +296,8 @@ class _Board:
             self.running.pop(result.name, None)
             self.done += 1
 
-    def _render(self) -> str:
+    def render(self) -> str:
+        """One line: how many loads are done, and which run."""
         return f"{self.done} of {self.total} loads done; running: {', '.join(self.running) or 'none'}"
 
 
@@ -342,5 +346,3 @@ def _as_json(result: BatchResult) -> Mapping[str, Any]:
             for load in result.loads
         ],
     }
-
-

@@ -57,7 +57,10 @@ def _source_sql(project: Project, environment: Environment, name: str) -> str:
     stamps = {"load_datetime": ":load_datetime", "row_audit_id": ":row_audit_id"}
     parts = [
         ("persistent stage", _ddl(environment, log, definition)),
-        ("landing: typed, derived, fingerprinted", landing_select(source, project.subjects(name), types=None).text() + ";"),
+        (
+            "landing: typed, derived, fingerprinted",
+            landing_select(source, project.subjects(name), types=None).text() + ";",
+        ),
         ("stage: stamped", stage_select(project, source).text(landed="landed", **stamps) + ";"),
         ("current rows", current_select(project, source, checkpoint=True).text(log=after, checkpoint=kept) + ";"),
         (

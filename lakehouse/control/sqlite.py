@@ -109,7 +109,8 @@ class SqliteCatalog:
             unfinished = _intent(row["intent"])
             position = unfinished.position if unfinished else row["issued"] + 1
             db.execute(
-                "UPDATE table_state SET claimed_by = ?, issued = max(issued, ?) WHERE name = ?", (run_id, position, table)
+                "UPDATE table_state SET claimed_by = ?, issued = max(issued, ?) WHERE name = ?",
+                (run_id, position, table),
             )
             offsets = db.execute("SELECT source, position FROM consumer_offset WHERE target = ?", (table,))
             return Claim(
@@ -162,9 +163,7 @@ class SqliteCatalog:
         """Takes over a table that this catalog has not seen: positions go on after the newest one in it."""
         with self._transaction() as db:
             self._check_held(db, claim)
-            db.execute(
-                "UPDATE table_state SET head = ?, issued = ? WHERE name = ?", (head, head + 1, claim.table)
-            )
+            db.execute("UPDATE table_state SET head = ?, issued = ? WHERE name = ?", (head, head + 1, claim.table))
         return replace(claim, position=head + 1, state=replace(claim.state, head=head))
 
     def end(self, claim: Claim, ended: Ended) -> None:
@@ -220,7 +219,13 @@ class SqliteCatalog:
                 cleared = ", intent = NULL" if forget else ""
                 db.execute(f"UPDATE table_state SET claimed_by = NULL{cleared} WHERE name = ?", (claim.table,))
             intent = _intent(row["intent"])
-            _end_run(db, claim.run_id, "F", "D" if intent and intent.landed and not forget else "R", str(error).splitlines()[0][:500])
+            _end_run(
+                db,
+                claim.run_id,
+                "F",
+                "D" if intent and intent.landed and not forget else "R",
+                str(error).splitlines()[0][:500],
+            )
             db.execute(
                 "INSERT INTO load_error VALUES (?, ?, ?, ?, ?)",
                 (claim.run_id, claim.object, type(error).__name__, str(error)[:20_000], _now()),
@@ -280,13 +285,16 @@ class SqliteCatalog:
                 "INSERT OR REPLACE INTO subject VALUES (?, ?, ?, ?)",
                 [(log, name, layout, position) for name, layout in subjects.items() if known.get(name) != layout],
             )
-            db.executemany("DELETE FROM subject WHERE log = ? AND name = ?", [(log, n) for n in known if n not in subjects])
+            db.executemany(
+                "DELETE FROM subject WHERE log = ? AND name = ?", [(log, n) for n in known if n not in subjects]
+            )
 
     def latest_batch(self, batch: str | None = None) -> tuple[RunRow, ...]:
         """The latest batch run and its loads, in order of their start."""
         with self._transaction() as db:
             found = db.execute(
-                "SELECT max(run_id) AS run_id FROM run WHERE kind = 'batch' AND (? IS NULL OR object = ?)", (batch, batch)
+                "SELECT max(run_id) AS run_id FROM run WHERE kind = 'batch' AND (? IS NULL OR object = ?)",
+                (batch, batch),
             ).fetchone()["run_id"]
             rows = db.execute("SELECT * FROM run WHERE run_id = ? OR parent_id = ? ORDER BY run_id", (found, found))
             return tuple(_run_row(db, row) for row in rows.fetchall())

@@ -78,7 +78,9 @@ def _inputs(
     for entry in table.inputs:
         rows = given.get(entry.name, place.table(entry.relation.layer, entry.relation.name) if source is None else None)
         if rows is None:
-            raise LoadError(f"{table.name}: no rows given for its input '{entry.name}'. Given: {', '.join(given) or 'none'}.")
+            raise LoadError(
+                f"{table.name}: no rows given for its input '{entry.name}'. Given: {', '.join(given) or 'none'}."
+            )
         frame = spark.table(rows) if isinstance(rows, str) else rows
         relations[entry.name] = frame if entry.whole else _stamped(frame, table.name, entry.name)
         relations[entry.name + OFFSET] = "-1"

@@ -43,7 +43,9 @@ class Delivery:
     watermark: tuple[str, str, str] | None = None
 
 
-def waiting(workspace: Workspace, source: Source, known: frozenset[File], marks: Mapping[str, str | None]) -> list[Delivery]:
+def waiting(
+    workspace: Workspace, source: Source, known: frozenset[File], marks: Mapping[str, str | None]
+) -> list[Delivery]:
     """The deliveries of a source that were not loaded yet, oldest first.
 
     Raises:
@@ -60,8 +62,12 @@ def _waiting_files(
 ) -> list[Delivery]:
     root = workspace.connection_path(source.connection, connection.path)
     if not root.is_dir():
-        raise SourceError(f"source '{source.name}': the folder {root} of connection '{source.connection}' is not there.")
-    pattern = (source.files or connection.files).format(table=source.object.rpartition(".")[2], format=connection.format)
+        raise SourceError(
+            f"source '{source.name}': the folder {root} of connection '{source.connection}' is not there."
+        )
+    pattern = (source.files or connection.files).format(
+        table=source.object.rpartition(".")[2], format=connection.format
+    )
     paths = sorted(path for path in root.glob(pattern) if path.is_file())
     files = [file for path in paths if (file := _file(path)) not in known]
     if source.one_delivery == "all":
@@ -193,7 +199,9 @@ def _check_columns(source: Source, found: Iterable[str], where: str) -> None:
     declared = {name.lower() for name in source.columns}
     extra = [name for name in found if name.lower() not in declared]
     if extra:
-        logger.warning("source %s: %s delivers columns that the project does not declare: %s", source.name, where, ", ".join(extra))
+        logger.warning(
+            "source %s: %s delivers columns that the project does not declare: %s", source.name, where, ", ".join(extra)
+        )
 
 
 def _with_origin(frame: DataFrame, source: Source, file: str) -> DataFrame:
@@ -202,7 +210,9 @@ def _with_origin(frame: DataFrame, source: Source, file: str) -> DataFrame:
     columns = [name for name in frame.columns if name != _CORRUPT_TEXT]
     _check_columns(source, columns, "the delivery")
     broken = F.col(_CORRUPT_TEXT) if _CORRUPT_TEXT in frame.columns else F.lit(None).cast("string")
-    return frame.select(*[F.col(f"`{name}`") for name in columns], F.expr(file).alias(SOURCE_FILE), broken.alias(_CORRUPT_TEXT))
+    return frame.select(
+        *[F.col(f"`{name}`") for name in columns], F.expr(file).alias(SOURCE_FILE), broken.alias(_CORRUPT_TEXT)
+    )
 
 
 def delivered_relation(columns: Sequence[str], relation: str) -> str:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse.errors import SetupError
@@ -105,12 +106,17 @@ def check_java() -> str:
     Raises:
         SetupError: there is no Java, or one that Spark does not run on.
     """
-    java = os.path.join(os.environ["JAVA_HOME"], "bin", "java") if "JAVA_HOME" in os.environ else shutil.which("java")
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     if not java or not shutil.which(java):
-        raise SetupError("no Java found. Spark needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME.")
+        raise SetupError(
+            "no Java found. Spark needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME."
+        )
     answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     line = (answer.stderr or answer.stdout).splitlines()[0] if (answer.stderr or answer.stdout) else ""
     number = line.partition('"')[2].partition('"')[0].split(".")[0]
     if not number.isdigit() or int(number) < 17:
-        raise SetupError(f"{java} is {line or 'not answering'}. Spark needs Java 17 or 21: install one and set JAVA_HOME.")
+        raise SetupError(
+            f"{java} is {line or 'not answering'}. Spark needs Java 17 or 21: install one and set JAVA_HOME."
+        )
     return line

@@ -51,7 +51,9 @@ class TableLoad:
             heads = claim.unfinished.heads if claim.unfinished else self._heads()
             if not claim.unfinished and claim.known and heads == {n: claim.offsets.get(n, 0) for n in heads}:
                 message = "nothing new"
-                self.catalog.end(claim, Ended({}, claim.state.head, message=message, delta_version=claim.state.delta_version))
+                self.catalog.end(
+                    claim, Ended({}, claim.state.head, message=message, delta_version=claim.state.delta_version)
+                )
                 return {}, message
             return self._write(claim, heads), ""
         except BaseException as error:
@@ -110,7 +112,9 @@ class TableLoad:
         else:
             definition = project.table(relation.name).definition
         if not all(column.type for column in definition.columns):
-            raise LoadError(f"{self.load.name}: its input {relation} was never loaded. Load it first, or select +{self.load.name}.")
+            raise LoadError(
+                f"{self.load.name}: its input {relation} was never loaded. Load it first, or select +{self.load.name}."
+            )
         self.workspace.make_table(relation, definition)
 
     def _target(self, claim: Claim, new: bool, relations: Mapping[str, str]) -> str:
@@ -137,7 +141,9 @@ class TableLoad:
         since = self.catalog.subject_since(log, subject.name, layout)
         if since is None or claim.offsets.get(log, 0) + 1 < since:
             return False
-        return delta.delta_version(self.workspace.spark, self.workspace.name(load.relation)) == claim.state.delta_version
+        return (
+            delta.delta_version(self.workspace.spark, self.workspace.name(load.relation)) == claim.state.delta_version
+        )
 
     def _commit(
         self, claim: Claim, frame: DataFrame, definition: TableDefinition, new: bool
@@ -146,7 +152,12 @@ class TableLoad:
         name = self.workspace.name(self.load.relation)
         if self.load.write == "append" or new:
             counted = delta.append(
-                frame, name, definition.names, stamp=self._stamp(claim), counts=counts, keep=WRITTEN[self.load.write][:1]
+                frame,
+                name,
+                definition.names,
+                stamp=self._stamp(claim),
+                counts=counts,
+                keep=WRITTEN[self.load.write][:1],
             )
         else:
             counted = self._merge(claim, frame, definition, counts)
@@ -180,7 +191,12 @@ class TableLoad:
         return counted
 
     def _end(
-        self, claim: Claim, heads: Mapping[str, int], counts: Mapping[str, int], rows: Mapping[str, int], version: int | None
+        self,
+        claim: Claim,
+        heads: Mapping[str, int],
+        counts: Mapping[str, int],
+        rows: Mapping[str, int],
+        version: int | None,
     ) -> None:
         shutil.rmtree(self.workspace.changes(self.load.name, claim.run_id), ignore_errors=True)
         written = sum(rows.values())

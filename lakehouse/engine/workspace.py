@@ -76,7 +76,7 @@ class Workspace:
             self._check_schema_folder("mart")
 
     def _schema_folder(self, layer: Layer) -> Path:
-        return self.warehouse / getattr(self.environment.schemas, layer)
+        return self.warehouse / str(getattr(self.environment.schemas, layer))
 
     def _check_schema_folder(self, layer: Layer) -> None:
         rows = self.spark.sql(f"DESCRIBE SCHEMA {self.environment.schema_name(layer)}").collect()
@@ -144,7 +144,9 @@ def empty_relation(definition: TableDefinition) -> str:
     from lakehouse.sql.identifiers import quote
 
     columns = ", ".join(
-        f"CAST(NULL AS {column.type.upper()}) AS {quote(column.name)}" if column.type else f"NULL AS {quote(column.name)}"
+        f"CAST(NULL AS {column.type.upper()}) AS {quote(column.name)}"
+        if column.type
+        else f"NULL AS {quote(column.name)}"
         for column in definition.columns
     )
     return f"(SELECT {columns} WHERE FALSE)"

@@ -100,7 +100,9 @@ class DateDimension(ConformedDimension):
     def _select(self, unknown: str) -> str:
         key = quote(self.surrogate_key)
         values = {name: expression for name, (_, expression, _) in CALENDAR.items()}
-        nothing = {n: literal(unknown) if t == "string" else f"CAST(NULL AS {t.upper()})" for n, (t, _, _) in CALENDAR.items()}
+        nothing = {
+            n: literal(unknown) if t == "string" else f"CAST(NULL AS {t.upper()})" for n, (t, _, _) in CALENDAR.items()
+        }
         range_ = f"sequence(DATE '{self.from_}', DATE '{self.to}')"
         return f"""WITH days AS (
   -- every day of the range, and the unknown one

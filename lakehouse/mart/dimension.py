@@ -184,7 +184,9 @@ class Dimension(ConformedDimension):
             hub = project.keyed(join.hub)
             expected = list(hub.business_columns(project)) if hub else []
             if len(join.on) != len(expected):
-                yield Problem(("joins", alias, "on"), f"needs one column for each of {', '.join(expected)} to join '{join.hub}'.")
+                yield Problem(
+                    ("joins", alias, "on"), f"needs one column for each of {', '.join(expected)} to join '{join.hub}'."
+                )
             for column in join.on:
                 qualifier, _, name = column.rpartition(".")
                 yield from scope.name_problems(qualifier, name, ("joins", alias, "on"), f"join '{alias}'")
@@ -205,7 +207,9 @@ class Dimension(ConformedDimension):
     def load(self, project: Project) -> Load:
         """Write the versions that differ from what is stored."""
         settings = project.settings_of("tables", self.name)
-        inputs = {place.table: Input(place.table, Relation("vault", place.table), whole=True) for place in self._used(project)}
+        inputs = {
+            place.table: Input(place.table, Relation("vault", place.table), whole=True) for place in self._used(project)
+        }
         inputs[self.from_] = Input(self.from_, Relation("vault", self.from_), whole=True)
         return Load(
             name=self.name,
@@ -226,14 +230,21 @@ class Dimension(ConformedDimension):
         return TableDefinition(
             (
                 TargetColumn(self.surrogate_key, "bigint", "Surrogate key; -1 is the unknown member", required=True),
-                *(TargetColumn(name, t, "Business key") for name, t in self._hub(project).business_columns(project).items()),
+                *(
+                    TargetColumn(name, t, "Business key")
+                    for name, t in self._hub(project).business_columns(project).items()
+                ),
                 *(TargetColumn(name, types[name], column.description) for name, column in self.columns.items()),
-                TargetColumn(EFFECTIVE_FROM, "timestamp", "From when the version holds, inclusive (UTC)", required=True),
+                TargetColumn(
+                    EFFECTIVE_FROM, "timestamp", "From when the version holds, inclusive (UTC)", required=True
+                ),
                 TargetColumn(EFFECTIVE_TO, "timestamp", "Until when it holds, exclusive (UTC)"),
                 TargetColumn(CURRENT_FLAG, "boolean", "Whether the version holds still", required=True),
                 TargetColumn(VERSION_NUMBER, "int", "1 for a member's first version", required=True),
                 TargetColumn("member_hk", "binary", f"Hash key of {self.from_}: the durable key", required=True),
-                TargetColumn(LOAD_DATETIME, "timestamp", "Load date-time of the newest row it was made from (UTC)", required=True),
+                TargetColumn(
+                    LOAD_DATETIME, "timestamp", "Load date-time of the newest row it was made from (UTC)", required=True
+                ),
                 TargetColumn(ROW_AUDIT_ID, "bigint", "The run that staged that row"),
                 TargetColumn(LOAD_POSITION, "bigint", "Position of the commit that wrote the row", required=True),
             ),
@@ -412,9 +423,13 @@ class Dimension(ConformedDimension):
         stamps = (LOAD_DATETIME, ROW_AUDIT_ID)
         names = [c.name for c in self._definition(project, Settings()).columns if c.name != LOAD_POSITION]
         values = [name for name in names if name not in ("member_hk", EFFECTIVE_FROM, *stamps)]
-        either = {name: f"coalesce(versions.{quote(name)}, target.{quote(name)})" for name in ("member_hk", EFFECTIVE_FROM)}
+        either = {
+            name: f"coalesce(versions.{quote(name)}, target.{quote(name)})" for name in ("member_hk", EFFECTIVE_FROM)
+        }
         taken = {name: either.get(name, f"versions.{quote(name)}") for name in names}
-        taken[self.surrogate_key] = f"coalesce(versions.{quote(self.surrogate_key)}, target.{quote(self.surrogate_key)})"
+        taken[self.surrogate_key] = (
+            f"coalesce(versions.{quote(self.surrogate_key)}, target.{quote(self.surrogate_key)})"
+        )
         return f"""SELECT
 {columns(taken)},
   coalesce(versions.new_events, 0) AS new_events,
@@ -456,9 +471,7 @@ def _timeline(name: str, places: tuple[Place, ...], hk: str, *, touched: bool = 
     restriction = f"\n  WHERE {quote(hk)} IN (SELECT member_hk FROM touched)" if touched else ""
     arms = []
     for arm, place in enumerate(places):
-        others = [
-            quote(other.alias) if other is place else f"NULL AS {quote(other.alias)}" for other in places
-        ]
+        others = [quote(other.alias) if other is place else f"NULL AS {quote(other.alias)}" for other in places]
         arms.append(
             f"SELECT {quote(hk)} AS member_hk, {APPLIED_DATETIME} AS valid_from, {LOAD_DATETIME}, {ROW_AUDIT_ID},\n"
             f"    {LOAD_POSITION} > {{{place.table}{OFFSET}}} AS {_NEW}, {arm} AS arm, {', '.join(others)}\n"
@@ -466,7 +479,11 @@ def _timeline(name: str, places: tuple[Place, ...], hk: str, *, touched: bool = 
             + block(computed_once({place.alias: struct_of(place, DELETED_FLAG)}, alias="said"))
             + restriction
         )
-    yield f"{name}_events AS (\n  -- what each satellite says, at its own time\n  " + "\n  UNION ALL\n  ".join(arms) + "\n)"
+    yield (
+        f"{name}_events AS (\n  -- what each satellite says, at its own time\n  "
+        + "\n  UNION ALL\n  ".join(arms)
+        + "\n)"
+    )
     latest = ", ".join(f"last_value({quote(p.alias)}) IGNORE NULLS OVER earlier AS {quote(p.alias)}" for p in places)
     gone = " AND ".join(f"coalesce({quote(place.alias)}.{DELETED_FLAG}, TRUE)" for place in places)
     yield f"""{name}_states AS (

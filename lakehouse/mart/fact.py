@@ -170,7 +170,9 @@ class Fact(Table):
                 yield Problem(("grain", position), f"{message} {suggestion(name, known)}")
             elif len(found) > 1:
                 choices = ", ".join(f"{place.through or place.alias}.{name}" for place in found)
-                yield Problem(("grain", position), f"has '{column}' in its grain, found more than once. Write one of: {choices}.")
+                yield Problem(
+                    ("grain", position), f"has '{column}' in its grain, found more than once. Write one of: {choices}."
+                )
 
     def _dimension_problems(
         self, project: Project, scope: Scope, role: str, reference: DimensionReference
@@ -187,7 +189,10 @@ class Fact(Table):
         hub = project.keyed(dimension.hub) if dimension.hub else None
         needed = list(hub.business_columns(project)) if hub else ["date"]
         if reference.key and len(reference.key) != len(needed):
-            yield Problem((*place, "key"), f"needs one expression for each of {', '.join(needed)} to find '{reference.dimension}'.")
+            yield Problem(
+                (*place, "key"),
+                f"needs one expression for each of {', '.join(needed)} to find '{reference.dimension}'.",
+            )
         if not reference.key and len(self._ends_to(project, dimension, reference)) != 1:
             ends = [end.label for end in self._start(project).ends]
             message = f"cannot tell how '{self.from_}' names a member of '{reference.dimension}' as '{role}'."
@@ -197,11 +202,7 @@ class Fact(Table):
         start = self._start(project)
         if start.name == dimension.hub:
             return [start.hash_key]
-        return [
-            end.hash_key
-            for end in start.ends
-            if end.hub == dimension.hub and reference.role in (None, end.label)
-        ]
+        return [end.hash_key for end in start.ends if end.hub == dimension.hub and reference.role in (None, end.label)]
 
     def _key_places(self, project: Project) -> dict[str, Place]:
         """The places whose columns may be in the grain: the start itself and the hubs it refers to."""
@@ -298,7 +299,8 @@ class Fact(Table):
             arms.append(f"SELECT {keys} FROM {{target}} WHERE " + "\n    OR ".join(unknown))
         return (
             "touched AS (\n  -- the transactions that new rows concern, and those whose member was unknown\n  "
-            + "\n  UNION ".join(arms) + "\n)"
+            + "\n  UNION ".join(arms)
+            + "\n)"
         )
 
     def _base(self, project: Project) -> str:
@@ -386,9 +388,7 @@ class Fact(Table):
         hub = project.keyed(dimension.hub) if dimension.hub else None
         needed = list(hub.business_columns(project).values()) if hub else ["date"]
         types = self.scope(project).types()
-        parts = tuple(
-            (verbatim(expression), infer_type(expression, types)) for expression in reference.key
-        )
+        parts = tuple((verbatim(expression), infer_type(expression, types)) for expression in reference.key)
         typed = [
             (expression, own) if own else (f"CAST({expression} AS {wanted.upper()})", wanted)
             for (expression, own), wanted in zip(parts, needed, strict=True)
@@ -426,7 +426,9 @@ class Fact(Table):
     def _difference(self, project: Project) -> str:
         keys, names = self._keys(project), self._names(project)
         values = [name for name in names if name not in (*keys, LOAD_DATETIME, ROW_AUDIT_ID)]
-        taken = {n: f"coalesce(keyed.{quote(n)}, target.{quote(n)})" if n in keys else f"keyed.{quote(n)}" for n in names}
+        taken = {
+            n: f"coalesce(keyed.{quote(n)}, target.{quote(n)})" if n in keys else f"keyed.{quote(n)}" for n in names
+        }
         same = " AND ".join(f"keyed.{quote(key)} = target.{quote(key)}" for key in keys)
         known = " AND ".join(f"known.{quote(key)} = touched.{quote(key)}" for key in keys)
         stored, made = f"target.{quote(keys[0])} IS NOT NULL", f"keyed.{quote(keys[0])} IS NULL"

@@ -117,17 +117,28 @@ class Scope:
         name = f"{qualifier}.{column}" if qualifier else column
         if not found:
             known = [known for place in self.places for known in place.columns]
-            yield Problem(location, f"has {what} that names column '{name}', which does not exist. {suggestion(column, known)}")
+            yield Problem(
+                location, f"has {what} that names column '{name}', which does not exist. {suggestion(column, known)}"
+            )
         elif not qualifier and column.lower() in INTERNAL:
-            yield Problem(location, f"has {what} that names column '{name}', a word of the load itself. Write {found[0].alias}.{column}.")
+            yield Problem(
+                location,
+                f"has {what} that names column '{name}', a word of the load itself. Write {found[0].alias}.{column}.",
+            )
         elif len(found) > 1:
             choices = ", ".join(f"{place.alias}.{column}" for place in found)
-            yield Problem(location, f"has {what} that names column '{name}', found more than once. Write one of: {choices}.")
+            yield Problem(
+                location, f"has {what} that names column '{name}', found more than once. Write one of: {choices}."
+            )
 
 
 def satellites_of(project: Project, parent: str) -> tuple[Table, ...]:
     """The satellites of a hub or link, in the order of the project."""
-    return tuple(t for t in project.tables.values() if getattr(t, "kind", "") == "satellite" and getattr(t, "parent", "") == parent)
+    return tuple(
+        t
+        for t in project.tables.values()
+        if getattr(t, "kind", "") == "satellite" and getattr(t, "parent", "") == parent
+    )
 
 
 def places_of(project: Project, table: KeyedTable, *, through: str = "") -> tuple[Place, ...]:

@@ -36,7 +36,9 @@ def check_source(project: Project, source: Source) -> Iterator[Problem]:
     for position, column in enumerate(source.key):
         yield from missing_column(source.columns, column, ("key", position), "names, in its key, column")
         if source.spelled(column) and source.type_of(column) == "variant":
-            yield Problem(("key", position), f"has column '{column}' of type variant in its key; a key must be comparable.")
+            yield Problem(
+                ("key", position), f"has column '{column}' of type variant in its key; a key must be comparable."
+            )
     for place, named in ((("changes", "column"), source.changes.column), (("applied",), source.applied)):
         if named:
             yield from missing_column(source.columns, named, place, "names column")
@@ -49,19 +51,32 @@ def _check_names(source: Source) -> Iterator[Problem]:
     for name in source.columns:
         if name.lower() in SYSTEM_COLUMNS:
             yield Problem(
-                ("columns", name), f"has a column '{name}', which is a system column. Name it otherwise, with an expression."
+                ("columns", name),
+                f"has a column '{name}', which is a system column. Name it otherwise, with an expression.",
             )
         if name.lower() in seen:
-            yield Problem(("columns", name), f"has the columns '{seen[name.lower()]}' and '{name}', which Spark takes for one.")
+            yield Problem(
+                ("columns", name), f"has the columns '{seen[name.lower()]}' and '{name}', which Spark takes for one."
+            )
         seen[name.lower()] = name
 
 
 def _check_ordering(source: Source) -> Iterator[Problem]:
     watermark = source.changes.column
     if watermark and source.spelled(watermark) and source.type_of(watermark) not in ORDERED:
-        yield Problem(("changes", "column"), f"has a watermark of type {source.type_of(watermark)}, which has no order to rise in.")
-    if source.applied and source.spelled(source.applied) and source.type_of(source.applied) not in ("date", "timestamp"):
-        yield Problem(("applied",), f"has an applied column of type {source.type_of(source.applied)}; a date or timestamp is needed.")
+        yield Problem(
+            ("changes", "column"),
+            f"has a watermark of type {source.type_of(watermark)}, which has no order to rise in.",
+        )
+    if (
+        source.applied
+        and source.spelled(source.applied)
+        and source.type_of(source.applied) not in ("date", "timestamp")
+    ):
+        yield Problem(
+            ("applied",),
+            f"has an applied column of type {source.type_of(source.applied)}; a date or timestamp is needed.",
+        )
 
 
 def _check_derived(source: Source) -> Iterator[Problem]:
@@ -72,9 +87,7 @@ def _check_derived(source: Source) -> Iterator[Problem]:
         known[name] = column.type
 
 
-def missing_column(
-    columns: Iterable[str], name: str, location: tuple[str | int, ...], lead: str
-) -> Iterator[Problem]:
+def missing_column(columns: Iterable[str], name: str, location: tuple[str | int, ...], lead: str) -> Iterator[Problem]:
     """A problem if a column is not among those that exist; case does not matter, as in Spark."""
     known = list(columns)
     if name.lower() not in {column.lower() for column in known}:
@@ -99,7 +112,9 @@ def check_deterministic(expression: str, location: tuple[str | int, ...], what: 
     """An expression must give the same value when a load is repeated."""
     function = non_deterministic(expression)
     if function:
-        yield Problem(location, f"has {what} that calls {function}(), so a repeated load would differ. Use a column instead.")
+        yield Problem(
+            location, f"has {what} that calls {function}(), so a repeated load would differ. Use a column instead."
+        )
 
 
 def check_batches(project: Project, batch: Batch) -> Iterator[Problem]:
@@ -107,14 +122,18 @@ def check_batches(project: Project, batch: Batch) -> Iterator[Problem]:
     names = [*project.sources, *project.tables]
     for position, pattern in enumerate(batch.select):
         if not any(fnmatchcase(name, pattern) for name in names):
-            yield Problem(("select", position), f"selects '{pattern}', which finds nothing. {suggestion(pattern, names)}")
+            yield Problem(
+                ("select", position), f"selects '{pattern}', which finds nothing. {suggestion(pattern, names)}"
+            )
 
 
 def check_environments(project: Project, environment: Environment) -> Iterator[Problem]:
     """The connections whose paths an environment replaces must exist."""
     for name in environment.paths:
         if name not in project.connections:
-            yield Problem(("paths", name), f"gives a path for connection '{name}'. {suggestion(name, project.connections)}")
+            yield Problem(
+                ("paths", name), f"gives a path for connection '{name}'. {suggestion(name, project.connections)}"
+            )
 
 
 def check_names(project: Project) -> Iterator[tuple[str, Problem]]:
@@ -139,10 +158,10 @@ def check_tables(project: Project) -> Iterator[tuple[str, Problem]]:
                 yield name, problem
     if broken:
         return
-    marts = [(name, table) for name, table in project.tables.items() if table.layer == "mart"]
-    reads = {name: {relation for relation in table.reads(project) if relation.layer == "mart"} for name, table in marts}
-    for name, table in sorted(marts, key=lambda item: bool(reads[item[0]])):
-        if broken.isdisjoint(relation.name for relation in reads[name]):
+    marts = {name: table for name, table in project.tables.items() if table.layer == "mart"}
+    reads = {name: [r.name for r in table.reads(project) if r.layer == "mart"] for name, table in marts.items()}
+    for name, table in sorted(marts.items(), key=lambda item: bool(reads[item[0]])):
+        if broken.isdisjoint(reads[name]):
             for problem in table.problems(project):
                 broken.add(name)
                 yield name, problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lakehouse.sql.types import parse_type
 
@@ -31,7 +31,9 @@ def _one_or_more(value: object) -> object:
 DataType = Annotated[str, AfterValidator(parse_type)]
 """A data type's canonical name."""
 
-Percent = Annotated[float, BeforeValidator(_percent)]
+_Share = Annotated[str, Field(pattern=r"^[0-9.]+ *%$")]
+
+Percent = Annotated[float, BeforeValidator(_percent, json_schema_input_type=float | _Share)]
 """A share in percent, written ``20%`` or ``20``."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]

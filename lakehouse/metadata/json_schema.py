@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from lakehouse.metadata.batch import Batch
@@ -17,14 +17,24 @@ from lakehouse.metadata.table import Registry, kind_word
 
 def project_schema(registry: Registry) -> dict[str, Any]:
     """A JSON Schema (draft 2020-12) for ``lakehouse.yml`` and every other project file."""
-    models = [FilesConnection, DeltaConnection, Source, SourceColumn, Changes, Batch, Environment, Settings]
+    models: list[type[BaseModel]] = [
+        FilesConnection,
+        DeltaConnection,
+        Source,
+        SourceColumn,
+        Changes,
+        Batch,
+        Environment,
+        Settings,
+    ]
     kinds = registry.values()
     _, definitions = models_json_schema([(model, "validation") for model in [*models, *kinds]])
     found: dict[str, Any] = definitions["$defs"]
     for kind in kinds:
         found[kind.__name__]["properties"]["kind"] = {"const": kind_word(kind)}
         found[kind.__name__]["required"] = sorted({"kind", *found[kind.__name__].get("required", [])})
-    for model in (Source, Environment, *kinds):
+    named: tuple[type[BaseModel], ...] = (Source, Environment, *kinds)
+    for model in named:
         found[model.__name__]["properties"].pop("name", None)
     _allow_short_forms(found)
     return {

@@ -64,6 +64,8 @@ def read_yaml(path: Path, *, shown: Path | None = None) -> LocatedYaml:
         if node is None:
             raise MetadataError(f"{located.path}:1: the file is empty. Write at least one section, or remove the file.")
         located.value = _value(loader, node, (), located)
+    except RecursionError as error:
+        raise MetadataError(f"{located.path}:1: a value holds itself, by an alias. Write it out.") from error
     except yaml.MarkedYAMLError as error:
         line = (error.problem_mark.line + 1) if error.problem_mark else 1
         raise MetadataError(f"{located.path}:{line}: not valid YAML: {error.problem or error.context}.") from error
@@ -78,7 +80,7 @@ def _value(loader: _Loader, node: yaml.Node, location: Location, located: Locate
         return _mapping(loader, node, location, located)
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*location, i), located) for i, item in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+    return loader.construct_object(node, deep=True)
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode, location: Location, located: LocatedYaml) -> dict[str, Any]:

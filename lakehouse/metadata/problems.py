@@ -27,9 +27,7 @@ _EXPECTED = {
 }
 
 
-def explain(
-    error: ValidationError, model: Any, located: LocatedYaml, location: Location, label: str
-) -> Iterator[str]:
+def explain(error: ValidationError, model: Any, located: LocatedYaml, location: Location, label: str) -> Iterator[str]:
     """One message per error of a validation."""
     for detail in error.errors(include_url=False):
         inner = _in_yaml(detail["loc"], located, location)
@@ -64,7 +62,11 @@ def _message(detail: ErrorDetails, model: Any, inner: Location) -> str:
     if kind == "union_tag_not_found":
         return "it has no kind. Known: files, delta."
     if kind == "value_error":
-        return f"'{name}': {detail['msg'].removeprefix('Value error, ')}" if name else detail["msg"].removeprefix("Value error, ")
+        return (
+            f"'{name}': {detail['msg'].removeprefix('Value error, ')}"
+            if name
+            else detail["msg"].removeprefix("Value error, ")
+        )
     return f"'{name}': {_EXPECTED.get(kind, detail['msg'].lower())}, found {_shape(detail['input'])}."
 
 

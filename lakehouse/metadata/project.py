@@ -100,7 +100,7 @@ class Project:
         if connection:
             layers.append(self._layer("connections", connection, self.connections[connection].settings))
         for batch_name, batch in self.batches.items():
-            if batch.settings.model_fields_set and self._batch_holds(batch, section, name):
+            if batch.settings.model_fields_set and self._batch_holds(batch, name):
                 layers.append(self._layer("batches", batch_name, batch.settings))
         entity = self.sources[name] if section == "sources" else self.tables[name]
         layers.append(self._layer(section, name, entity.settings))
@@ -122,9 +122,7 @@ class Project:
             raise MetadataError(f"{self.folder}: no source or table '{name}'. {suggestion(name, known)}")
         return resolve(self.settings_layers(section, name))
 
-    def _layer(
-        self, section: str, name: str, given: Settings, base: Location = ("settings",)
-    ) -> SettingsLayer:
+    def _layer(self, section: str, name: str, given: Settings, base: Location = ("settings",)) -> SettingsLayer:
         kind = {"tables": "table", "sources": "source", "connections": "connection", "batches": "batch"}
         places = {key: self.place(section, name, (*base, key)) for key in given.model_fields_set}
         return SettingsLayer(f"{kind.get(section, section)} {name}", given, places)
@@ -136,7 +134,7 @@ class Project:
         connections = {self.sources[source].connection for source in read if source}
         return connections.pop() if len(connections) == 1 else None
 
-    def _batch_holds(self, batch: Batch, section: str, name: str) -> bool:
+    def _batch_holds(self, batch: Batch, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in batch.select)
 
 
@@ -174,7 +172,9 @@ class _Reader:
     def _read_root(self, located: LocatedYaml) -> None:
         self.name = str(located.value.get("name", self.folder.name))
         self.places[("project", self.name)] = (located, ())
-        self.settings = self._validated(Settings, located.value.get("settings") or {}, located, ("settings",), "settings")
+        self.settings = self._validated(
+            Settings, located.value.get("settings") or {}, located, ("settings",), "settings"
+        )
 
     def _read_section(self, section: str, value: Any, located: LocatedYaml) -> None:
         if value is None:
@@ -247,7 +247,9 @@ def read_project(path: str | Path, registry: Registry) -> Project:
     folder = folder.parent if folder.name == PROJECT_FILE else folder
     root = folder / PROJECT_FILE
     if not root.is_file():
-        raise MetadataError(f"{folder}: no {PROJECT_FILE} here. Name the project's folder, or make one: lakehouse init.")
+        raise MetadataError(
+            f"{folder}: no {PROJECT_FILE} here. Name the project's folder, or make one: lakehouse init."
+        )
     reader = _Reader(folder, registry)
     reader.read_file(root, root=True)
     for file in _files(folder):
@@ -262,7 +264,7 @@ def read_project(path: str | Path, registry: Registry) -> Project:
 
 def _project(reader: _Reader) -> Project:
     values = reader.values
-    sources = {name: source for name, source in values["sources"].items()}
+    sources = dict(values["sources"])
     return Project(
         reader.name,
         reader.folder,
@@ -325,4 +327,3 @@ def _shown(path: Path) -> Path:
         return path.resolve().relative_to(Path.cwd())
     except ValueError:
         return path
-

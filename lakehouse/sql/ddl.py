@@ -22,7 +22,8 @@ class TargetColumn:
 
     def definition(self) -> str:
         """The column as CREATE TABLE says it."""
-        text = f"{quote(self.name)} {self.type.upper()}" + (" NOT NULL" if self.required else "")
+        written = self.type if self.type.startswith("/*") else self.type.upper()
+        text = f"{quote(self.name)} {written}" + (" NOT NULL" if self.required else "")
         return text + (f" COMMENT {literal(self.comment)}" if self.comment else "")
 
 

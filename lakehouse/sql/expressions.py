@@ -54,7 +54,7 @@ def column_references(expression: str) -> tuple[tuple[str, str], ...]:
     if not _is_one_value(tree, named):
         raise ValueError("it is not a single expression")
     lambdas = {name.name for node in tree.find_all(exp.Lambda) for name in node.expressions}
-    found = [(node.table, node.name) for node in tree.find_all(exp.Column) if node.name not in lambdas]
+    found = [(node.table, node.name) for node in tree.find_all(exp.Column, bfs=False) if node.name not in lambdas]
     return tuple(dict.fromkeys(found))
 
 
@@ -124,5 +124,5 @@ def _is_text(expression: str) -> bool:
     from sqlglot.optimizer.annotate_types import annotate_types
 
     tree = annotate_types(sqlglot.parse_one(f"SELECT {expression}", dialect="spark"), dialect="spark")
-    annotated = tree.selects[0].type
+    annotated = tree.expressions[0].type
     return bool(annotated and annotated.this in exp.DataType.TEXT_TYPES)

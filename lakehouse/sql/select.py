@@ -69,7 +69,9 @@ def columns(expressions: Mapping[str, str], *, indent: int = 2) -> str:
     from lakehouse.sql.identifiers import quote
 
     items = [
-        expression if expression in (quote(name), name) or expression.endswith("." + quote(name)) else f"{expression} AS {quote(name)}"
+        expression
+        if expression in (quote(name), name) or expression.endswith("." + quote(name))
+        else f"{expression} AS {quote(name)}"
         for name, expression in expressions.items()
     ]
     return ",\n".join(" " * indent + item for item in items)

@@ -11,7 +11,7 @@ import hashlib
 
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.source import Source
-from lakehouse.names import CHANGE_TYPE, LOAD_DATETIME
+from lakehouse.names import APPLIED_DATETIME, CHANGE_TYPE, LOAD_DATETIME
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.identifiers import quote_list
 from lakehouse.sql.select import Select, columns
@@ -28,6 +28,7 @@ def checkpoint_definition(project: Project, source: Source) -> TableDefinition:
             *(TargetColumn(name, "bigint") for name in prints),
             TargetColumn(CHANGE_TYPE, "string"),
             TargetColumn(LOAD_DATETIME, "timestamp"),
+            TargetColumn(APPLIED_DATETIME, "timestamp"),
         ),
         "Current rows of the persistent stage, to compare a delivery with; may be dropped at any time",
     )
@@ -44,13 +45,13 @@ def current_select(project: Project, source: Source, *, checkpoint: bool) -> Sel
     """The newest row per key of ``{log}`` (the rows after the checkpoint), overlaid on ``{checkpoint}`` if there is one."""
     keys = [source.spelled(column) or column for column in source.key]
     prints = fingerprints(source, project.subjects(source.name))
-    names = [*keys, *prints, CHANGE_TYPE, LOAD_DATETIME]
+    names = [*keys, *prints, CHANGE_TYPE, LOAD_DATETIME, APPLIED_DATETIME]
     newest = f"""SELECT {quote_list(names)}
   FROM (
     SELECT
       {quote_list(keys)},
 {columns(prints, indent=6)},
-      {CHANGE_TYPE}, {LOAD_DATETIME},
+      {CHANGE_TYPE}, {LOAD_DATETIME}, {APPLIED_DATETIME},
       row_number() OVER (PARTITION BY {quote_list(keys)} ORDER BY {LOAD_DATETIME} DESC) AS age
     FROM {{log}}
   )

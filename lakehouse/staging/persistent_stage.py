@@ -104,6 +104,7 @@ compared AS (
   SELECT
     sequenced.*,
     current.{CHANGE_TYPE} AS current_change_type,
+    current.{APPLIED_DATETIME} AS current_applied,
     CASE WHEN version = 1 THEN {_struct(prints, "current")} ELSE neighbour END AS predecessor
   FROM sequenced
   LEFT JOIN {{current}} AS current ON {same_key}
@@ -122,7 +123,7 @@ judged AS (
   FROM compared
 )
 SELECT
-{columns(_judged_columns(source, subjects, log_columns))},
+{columns(_judged_columns(subjects, log_columns))},
   outcome
 FROM judged"""
     return Select(text + (_deleted_arm(source, keys, log_columns) if snapshot else ""))
@@ -162,7 +163,7 @@ def _order(source: Source, snapshot: bool) -> str:
     return (f"{quote(sequence)}{direction}, " if sequence else "") + ROW_FINGERPRINT
 
 
-def _judged_columns(source: Source, subjects: tuple[Subject, ...], names: list[str]) -> dict[str, str]:
+def _judged_columns(subjects: tuple[Subject, ...], names: list[str]) -> dict[str, str]:
     marks = ", ".join(
         f"CASE WHEN NOT (predecessor.{quote(subject_fingerprint(s))} <=> {quote(subject_fingerprint(s))}) "
         f"THEN {literal(s.name)} END"
@@ -170,6 +171,9 @@ def _judged_columns(source: Source, subjects: tuple[Subject, ...], names: list[s
     )
     given = {
         LOAD_DATETIME: f"timestampadd(MICROSECOND, version - 1, {LOAD_DATETIME})",
+        # a key that returns does so after it was deleted, whatever its row says
+        APPLIED_DATETIME: f"CASE WHEN outcome = 'inserted' AND current_change_type = 'D' THEN greatest({APPLIED_DATETIME}, "
+        f"{LOAD_DATETIME}, timestampadd(MICROSECOND, 1, current_applied)) ELSE {APPLIED_DATETIME} END",
         CHANGE_TYPE: "CASE WHEN outcome = 'inserted' THEN 'I' ELSE 'U' END",
         CHANGED_SUBJECTS: f"array_compact(array({marks}))" if marks else "CAST(array() AS ARRAY<STRING>)",
     }
@@ -181,12 +185,14 @@ def _deleted_arm(source: Source, keys: list[str], names: list[str]) -> str:
     same_row = " AND ".join(f"log.{quote(key)} = gone.{quote(key)}" for key in [*keys, LOAD_DATETIME])
     given = {
         LOAD_DATETIME: "{load_datetime}",
-        APPLIED_DATETIME: "{load_datetime}",
+        APPLIED_DATETIME: f"greatest({{load_datetime}}, timestampadd(MICROSECOND, 1, log.{APPLIED_DATETIME}))",
         ROW_AUDIT_ID: "CAST({row_audit_id} AS BIGINT)",
         CHANGE_TYPE: "'D'",
         CHANGED_SUBJECTS: "CAST(array() AS ARRAY<STRING>)",
     }
-    message = literal(f"GUARD: source '{source.name}': the snapshot would delete more keys than its delete_guard allows")
+    message = literal(
+        f"GUARD: source '{source.name}': the snapshot would delete more keys than its delete_guard allows"
+    )
     gone = quote_list([*keys, LOAD_DATETIME], alias="current")
     return f"""
 UNION ALL

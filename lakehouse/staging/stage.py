@@ -67,7 +67,9 @@ FROM derived""")
 def stage_select(project: Project, source: Source) -> Select:
     """The landed rows of ``{landed}``, stamped with ``{load_datetime}`` and ``{row_audit_id}``."""
     applied = f"CAST({quote(source.applied)} AS TIMESTAMP)" if source.applied else "NULL"
-    missing = " OR ".join([f"{RULE} = 'ragged_row'", *_missing(source, {name: quote(name) for name in source.delivered})])
+    missing = " OR ".join(
+        [f"{RULE} = 'ragged_row'", *_missing(source, {name: quote(name) for name in source.delivered})]
+    )
     return Select(f"""SELECT
   *,
   {RULE} IS NOT NULL AND ({missing}) AS {KEY_UNREADABLE},
@@ -101,7 +103,7 @@ def _typed(source: Source, name: str, types: Mapping[str, str] | None) -> str:
     return source.typed(name, delivered, text=types is None or types.get(name.lower()) == "string")
 
 
-def _wrong(name: str, typed: str, source: Source) -> str:
+def _wrong(name: str, typed: str) -> str:
     """SQL condition: the value is there but cannot be read as its type; blank text counts as no value."""
     delivered = f"delivered.{quote(name)}"
     if typed == delivered:
@@ -115,7 +117,7 @@ def _missing(source: Source, typed: dict[str, str]) -> list[str]:
 
 
 def _rule(source: Source, typed: dict[str, str]) -> str:
-    wrong = [condition for name, value in typed.items() if (condition := _wrong(name, value, source)) != "FALSE"]
+    wrong = [condition for name, value in typed.items() if (condition := _wrong(name, value)) != "FALSE"]
     cases = [f"WHEN {CORRUPT} THEN 'ragged_row'"]
     if wrong:
         cases.append(f"WHEN {' OR '.join(f'({condition})' for condition in wrong)} THEN 'wrong_type'")
@@ -127,7 +129,7 @@ def _rule(source: Source, typed: dict[str, str]) -> str:
 def _reason(source: Source, typed: dict[str, str]) -> str:
     cases = [f"WHEN {CORRUPT} THEN 'the row does not have the columns of its header'"]
     for name, value in typed.items():
-        if (condition := _wrong(name, value, source)) != "FALSE":
+        if (condition := _wrong(name, value)) != "FALSE":
             told = literal(f"column {name} cannot be read as {source.columns[name].type}")
             cases.append(f"WHEN {condition} THEN {told}")
     if missing := _missing(source, typed):

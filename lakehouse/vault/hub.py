@@ -95,8 +95,13 @@ class Hub(KeyedTable):
         """Sources and columns exist, key lengths and types agree."""
         for name in self.business_key:
             if name.lower() in SYSTEM_COLUMNS or name == self.hash_key:
-                yield Problem(("business_key",), f"has a business key '{name}', which is a system column. Name it otherwise.")
+                yield Problem(
+                    ("business_key",), f"has a business key '{name}', which is a system column. Name it otherwise."
+                )
         for source, occurrences in self.sources.items():
+            if not occurrences or not all(occurrences):
+                yield Problem(("sources", source), f"names no column of source '{source}'. Give the columns of its business key.")
+                return
             if source not in project.sources:
                 message = f"names source '{source}', which is not in the project."
                 yield Problem(("sources", source), f"{message} {suggestion(source, project.sources)}")
@@ -111,7 +116,9 @@ class Hub(KeyedTable):
             yield Problem(place, f"names {found} ({', '.join(self.business_key)}). Give one column for each.")
             return
         for column in named:
-            yield from missing_column(project.sources[source].columns, column, place, f"names, in source '{source}', column")
+            yield from missing_column(
+                project.sources[source].columns, column, place, f"names, in source '{source}', column"
+            )
         yield from self._type_problems(project, source, named)
 
     def _type_problems(self, project: Project, source: str, named: tuple[str, ...]) -> Iterator[Problem]:
@@ -132,7 +139,9 @@ class Hub(KeyedTable):
     def load(self, project: Project) -> Load:
         """Insert the keys that the hub does not have."""
         settings = project.settings_of("tables", self.name)
-        key = TargetColumn(self.hash_key, "binary", f"{settings.hash_algorithm.upper()} of the business key", required=True)
+        key = TargetColumn(
+            self.hash_key, "binary", f"{settings.hash_algorithm.upper()} of the business key", required=True
+        )
         definition = TableDefinition(
             (key, *typed_columns(self.business_columns(project), "Business key"), *STAMPS),
             self.description,

@@ -122,7 +122,9 @@ class Link(KeyedTable):
             return
         expected = list(getattr(hub, "business_key", ()))
         if len(reference.columns) != len(expected):
-            found = f"{len(reference.columns)} columns for the business key of '{reference.hub}' ({', '.join(expected)})"
+            found = (
+                f"{len(reference.columns)} columns for the business key of '{reference.hub}' ({', '.join(expected)})"
+            )
             yield Problem((*place, "columns"), f"gives {found}. Give one column for each.")
         for column in reference.columns:
             yield from missing_column(self._columns(project), column, (*place, "columns"), "names column")

@@ -70,14 +70,16 @@ class Satellite(Table):
         if parent is None:
             keyed = [name for name in project.tables if project.keyed(name)]
             message = f"names parent '{self.parent}', which is not in the project."
-            yield Problem(("parent",), f"{message} Hubs and links: {suggestion(self.parent, keyed)}")
+            yield Problem(("parent",), f"{message} {suggestion(self.parent, keyed)}")
         if self.source not in project.sources:
             message = f"names source '{self.source}', which is not in the project."
             yield Problem(("source",), f"{message} {suggestion(self.source, project.sources)}")
             return
         for position, column in enumerate(self.columns):
             columns = project.sources[self.source].columns
-            yield from missing_column(columns, column, ("columns", position), f"names, in source '{self.source}', column")
+            yield from missing_column(
+                columns, column, ("columns", position), f"names, in source '{self.source}', column"
+            )
         yield from self._feeding_problems(project)
 
     def _feeding_problems(self, project: Project) -> Iterator[Problem]:
@@ -136,7 +138,11 @@ class Satellite(Table):
             missing = "FALSE" if settings.null_references == "zero_key" else missing
         key = hashing.hash_key(parts, algorithm=settings.hash_algorithm)
         own = [source_part(project, self.source, column) for column in self.columns]
-        diff = hashing.hash_diff(own, algorithm=settings.hash_algorithm) if own else hashing.zero_key(settings.hash_algorithm)
+        diff = (
+            hashing.hash_diff(own, algorithm=settings.hash_algorithm)
+            if own
+            else hashing.zero_key(settings.hash_algorithm)
+        )
         return {
             self.parent_key(project): key if missing == "FALSE" else f"CASE WHEN NOT ({missing}) THEN {key} END",
             **{name: quote(name) for name in self.columns_of(project)},
@@ -149,7 +155,11 @@ class Satellite(Table):
     def _select(self, project: Project, settings: Settings) -> str:
         expressions = self._expressions(project, settings)
         hk = quote(self.parent_key(project))
-        payload = [name for name in expressions if name not in (self.parent_key(project), HASH_DIFF, DELETED_FLAG, LOAD_DATETIME)]
+        payload = [
+            name
+            for name in expressions
+            if name not in (self.parent_key(project), HASH_DIFF, DELETED_FLAG, LOAD_DATETIME)
+        ]
         nulls = "".join(f", NULL AS {quote(name)}" for name in payload)
         ignore = f"\n  WHERE {CHANGE_TYPE} <> 'D'" if settings.satellite_deletes == "ignore" else ""
         hashes = {name: expressions[name] for name in (self.parent_key(project), HASH_DIFF)}

@@ -196,7 +196,7 @@ ONE_MISTAKE = {
     ),
     "missing source of a hub": (
         "      customer: id\n",
-        f"      customers: id {HERE}\n",
+        f"      customer: id\n      customers: id {HERE}\n",
         "hub 'hub_customer' names source 'customers', which is not in the project. Known: customer, purchase.",
     ),
     "missing source of a link": (
@@ -540,8 +540,10 @@ def test_mistake_is_one_message_with_file_and_line(rule, tmp_path, monkeypatch):
     assert len(found) == 1, "one mistake is reported once"
 
 
-@pytest.mark.parametrize("rule", ["unknown kind", "missing parent", "tab as indentation", "missing source of a hub"])
-def test_mistake_ends_the_command_with_exit_code_2(rule, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "rule", ["unknown kind", "missing parent", "tab as indentation", "missing source of a hub"]
+)
+def test_mistake_stops_the_command(rule, tmp_path, monkeypatch):
     text, line, says = with_mistake(rule)
     (tmp_path / "lakehouse.yml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -550,6 +552,8 @@ def test_mistake_ends_the_command_with_exit_code_2(rule, tmp_path, monkeypatch):
 
     assert isinstance(result.exception, MetadataError)
     assert str(result.exception).startswith(f"lakehouse.yml:{line}: ")
+    assert says in str(result.exception)
+    assert result.output == ""
 
 
 @pytest.mark.parametrize("rule", ["missing column in a satellite", "share above 100 percent"])
@@ -607,6 +611,18 @@ def test_file_that_is_not_utf_8(tmp_path, monkeypatch):
     assert found[0].startswith("more.yml:1: the file cannot be read as UTF-8 text: ")
 
 
+def test_value_that_holds_itself(tmp_path, monkeypatch):
+    found = problems(tmp_path, monkeypatch, lakehouse=GOOD, more="tables: &all {hub_more: *all}\n")
+
+    assert found == ("more.yml:1: a value holds itself, by an alias. Write it out.",)
+
+
+def test_value_of_a_python_type(tmp_path, monkeypatch):
+    found = problems(tmp_path, monkeypatch, lakehouse=GOOD, more="tables:\n  a: !!python/name:os.system x\n")
+
+    assert found[0].startswith("more.yml:2: not valid YAML: could not determine a constructor")
+
+
 def test_settings_stand_in_the_project_file_only(tmp_path, monkeypatch):
     found = problems(tmp_path, monkeypatch, lakehouse=GOOD, more="\nsettings: {allow_empty: true}\n")
 
@@ -638,7 +654,9 @@ def test_problems_of_all_files_are_reported_at_once(tmp_path, monkeypatch):
 
 def test_problems_of_all_entities_are_reported_at_once(tmp_path, monkeypatch):
     text = (
-        GOOD.replace("    connection: files\n    object: customer", "    connection: fils\n    object: customer")
+        GOOD.replace(
+            "    connection: files\n    object: customer", "    connection: fils\n    object: customer"
+        )
         .replace("      - city", "      - citi")
         .replace("      files: ./landing", "      file: ./landing")
     )
@@ -650,7 +668,7 @@ def test_problems_of_all_entities_are_reported_at_once(tmp_path, monkeypatch):
 
 
 def test_mart_waits_until_the_vault_is_right(tmp_path, monkeypatch):
-    above, tables, mart = GOOD.partition("  dim_customer:")
+    above, _, mart = GOOD.partition("  dim_customer:")
     head, _, vault = above.partition("tables:\n")
     batches = mart.index("batches:")
     broken = vault.replace("      customer: id\n", "      customer: no\n")
@@ -664,7 +682,9 @@ def test_mart_waits_until_the_vault_is_right(tmp_path, monkeypatch):
 
 
 def test_fact_waits_until_its_dimensions_are_right(tmp_path, monkeypatch):
-    text = GOOD.replace("upper(sat_customer.city)", "upper(sat_customer.citi)").replace("{sum: price}", "{sum: prise}")
+    text = GOOD.replace("upper(sat_customer.city)", "upper(sat_customer.citi)").replace(
+        "{sum: price}", "{sum: prise}"
+    )
 
     found = problems(tmp_path, monkeypatch, lakehouse=text)
 
@@ -679,7 +699,10 @@ def test_problems_of_several_mart_tables_are_reported_at_once(tmp_path, monkeypa
 
     found = problems(tmp_path, monkeypatch, lakehouse=text, more=more)
 
-    assert [problem.split(": ")[0] for problem in found] == ["more.yml:5", f"lakehouse.yml:{line_of(text, 'prise')}"]
+    assert [problem.split(": ")[0] for problem in found] == [
+        "more.yml:5",
+        f"lakehouse.yml:{line_of(text, 'prise')}",
+    ]
 
 
 class Reading(Table):
@@ -704,7 +727,9 @@ class Writing(Reading):
 
 def test_tables_that_read_each_other_are_a_circle():
     chicken, egg = Reading(name="chicken", reads_from="egg"), Writing(name="egg", reads_from="chicken")
-    project = Project("farm", Path("farm"), Registry([Reading, Writing]), tables={"chicken": chicken, "egg": egg})
+    project = Project(
+        "farm", Path("farm"), Registry([Reading, Writing]), tables={"chicken": chicken, "egg": egg}
+    )
 
     ((name, problem),) = check_cycles(project)
 

@@ -92,7 +92,7 @@ def resolved(project, name: str) -> dict[str, tuple[Any, str]]:
 def test_sample_has_no_problems():
     project = read_project(SAMPLE)
 
-    assert (project.name, len(project.sources), len(project.tables)) == ("awlt", 10, 34)
+    assert (project.name, len(project.sources), len(project.tables)) == ("awlt", 10, 35)
 
 
 def test_project_may_be_named_by_its_file():
@@ -150,7 +150,9 @@ def test_batch_gives_its_settings_to_what_it_selects(project):
 def test_settings_that_hold_are_those_that_are_resolved(project):
     settings = project.settings_of("tables", "hub_customer")
 
-    assert {name: value for name, (value, _) in resolved(project, "hub_customer").items()} == settings.model_dump()
+    assert {
+        name: value for name, (value, _) in resolved(project, "hub_customer").items()
+    } == settings.model_dump()
 
 
 def test_settings_reach_the_load(project):
@@ -159,12 +161,14 @@ def test_settings_reach_the_load(project):
 
 
 def test_settings_of_an_unknown_name(project):
-    with pytest.raises(MetadataError, match="no source or table 'hub_custmer'. .* Did you mean 'hub_customer'?"):
+    with pytest.raises(
+        MetadataError, match=r"no source or table 'hub_custmer'. .* Did you mean 'hub_customer'?"
+    ):
         project.resolved_settings("hub_custmer")
 
 
 def test_table_of_an_unknown_name(project):
-    with pytest.raises(MetadataError, match="no table 'sat_custmer'. .* Did you mean 'sat_customer'?"):
+    with pytest.raises(MetadataError, match=r"no table 'sat_custmer'. .* Did you mean 'sat_customer'?"):
         project.table("sat_custmer")
 
 
@@ -173,7 +177,7 @@ def test_project_without_environments_has_a_local_one(project):
 
 
 def test_unknown_environment():
-    with pytest.raises(MetadataError, match="no environment 'prod'. Known: local."):
+    with pytest.raises(MetadataError, match=r"no environment 'prod'. Known: local."):
         read_project(SAMPLE).environment("prod")
 
 
@@ -235,7 +239,9 @@ def test_derived_column_may_not_use_the_ones_after_it(tmp_path):
     columns = "columns: {id: int, name: string, b: {type: int, expression: a * 2}, a: {type: int, expression: id + 1}}"
     (tmp_path / "lakehouse.yml").write_text(PROJECT.replace("columns: {id: int, name: string}", columns))
 
-    with pytest.raises(MetadataError, match=r"column 'b' with an expression that names column 'a', which does not exist"):
+    with pytest.raises(
+        MetadataError, match=r"column 'b' with an expression that names column 'a', which does not exist"
+    ):
         read_project(tmp_path)
 
 
@@ -250,14 +256,18 @@ def test_key_may_be_one_name():
 
 
 def test_changes_may_be_a_word():
-    assert Source(connection="c", object="o", key="id", columns={}, changes="snapshot").changes == Changes(by="snapshot")
+    assert Source(connection="c", object="o", key="id", columns={}, changes="snapshot").changes == Changes(
+        by="snapshot"
+    )
 
 
 def test_selection_may_be_one_pattern():
     assert Batch(select="hub_*").select == ("hub_*",)
 
 
-@pytest.mark.parametrize(("given", "expected"), [("20%", 20.0), (20, 20.0), ("20", 20.0), ("0.5%", 0.5), ("20 %", 20.0)])
+@pytest.mark.parametrize(
+    ("given", "expected"), [("20%", 20.0), (20, 20.0), ("20", 20.0), ("0.5%", 0.5), ("20 %", 20.0)]
+)
 def test_share_is_written_with_or_without_a_percent_sign(given, expected):
     assert Settings(delete_guard=given).delete_guard == expected
 
@@ -283,7 +293,9 @@ def test_dimension_column_may_be_its_type_or_nothing():
 
 
 def test_dimension_of_a_fact_may_be_its_name():
-    fact = registry()["fact"].model_validate({"from": "link", "grain": "k", "dimensions": {"product": "dim_product"}})
+    fact = registry()["fact"].model_validate(
+        {"from": "link", "grain": "k", "dimensions": {"product": "dim_product"}}
+    )
 
     assert fact.dimensions["product"].dimension == "dim_product"
 
@@ -327,13 +339,25 @@ ENTITIES = (FilesConnection, DeltaConnection, Source, SourceColumn, Changes, Bat
 
 
 def test_schema_has_every_section():
-    sections = {"name", "description", "settings", "connections", "sources", "tables", "batches", "environments"}
+    sections = {
+        "name",
+        "description",
+        "settings",
+        "connections",
+        "sources",
+        "tables",
+        "batches",
+        "environments",
+    }
 
     assert SCHEMA["properties"].keys() == sections
 
 
 def test_schema_has_every_kind():
-    kinds = [entry["$ref"].rpartition("/")[2] for entry in SCHEMA["properties"]["tables"]["additionalProperties"]["anyOf"]]
+    kinds = [
+        entry["$ref"].rpartition("/")[2]
+        for entry in SCHEMA["properties"]["tables"]["additionalProperties"]["anyOf"]
+    ]
     words = [SCHEMA["$defs"][kind]["properties"]["kind"]["const"] for kind in kinds]
 
     assert words == list(registry())
@@ -386,7 +410,14 @@ def read_text(text: str) -> Any:
         return read_yaml(path).value
 
 
-TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict}
+TYPES = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+}
 
 
 def faults(value: Any, rule: dict[str, Any], place: str = "") -> Iterator[str]:

@@ -372,7 +372,7 @@ def test_nothing_is_deleted_except_where_planted(scaled):
         ("Customer", str(PLANTED.customer_returned), 2),
         ("Customer", str(PLANTED.customer_returned_changed), 2),
         ("Customer", str(PLANTED.customer_deleted), 3),
-        ("Customer", "", 3),
+        ("Address", "", 3),
         ("Address", str(PLANTED.address_deleted), 3),
         ("CustomerAddress", *map(str, PLANTED.customer_address_deleted), 2),
     }
@@ -451,9 +451,9 @@ def test_customer_row_stands_twice(scaled):
     assert all(row == found[0][0] for rows in found for row in rows)
 
 
-def test_customer_row_without_key(scaled):
-    keyless = [[row["EmailAddress"] for row in scaled[n]["Customer"] if not row["CustomerID"]] for n in NAMES]
-    assert keyless == [[], [PLANTED.customer_without_key_email], []]
+def test_address_row_without_key(scaled):
+    keyless = [[row["AddressLine1"] for row in scaled[n]["Address"] if not row["AddressID"]] for n in NAMES]
+    assert keyless == [[], [PLANTED.address_without_key_line], []]
 
 
 def test_address_is_deleted_and_only_an_old_order_names_it(scaled):

@@ -45,7 +45,9 @@ def project(tmp_path_factory):
 
 def customers(spark, *rows):
     """(no, phone, day[, change type]) rows as the persistent stage would give them."""
-    values = [(no, phone, "X", datetime(2024, 1, day), "crm", 1, kind[0] if kind else "U") for no, phone, day, *kind in rows]
+    values = [
+        (no, phone, "X", datetime(2024, 1, day), "crm", 1, kind[0] if kind else "U") for no, phone, day, *kind in rows
+    ]
     schema = "no STRING, phone STRING, city STRING, load_datetime TIMESTAMP, record_source STRING, row_audit_id BIGINT, change_type STRING"
     frame = spark.createDataFrame(values, schema)
     return frame.selectExpr("*", "load_datetime AS applied_datetime", "CAST(NULL AS ARRAY<STRING>) AS changed_subjects")
@@ -66,7 +68,11 @@ def stored(spark, project, *rows):
     """A satellite's stored rows, made by its own SELECT from (no, phone, day[, change type])."""
     sat = project.table("sat_customer")
     empty = "(SELECT CAST(NULL AS BINARY) customer_hk, CAST(NULL AS BINARY) hash_diff, FALSE deleted_flag, CAST(NULL AS TIMESTAMP) load_datetime WHERE FALSE)"
-    return sat.select.on(spark, {"customer": customers(spark, *rows), "target": empty}).filter("outcome = 'inserted'").drop("outcome")
+    return (
+        sat.select.on(spark, {"customer": customers(spark, *rows), "target": empty})
+        .filter("outcome = 'inserted'")
+        .drop("outcome")
+    )
 
 
 def inserted(spark, project, rows, target_rows=()):
@@ -81,7 +87,10 @@ def test_hub_takes_each_key_once_with_its_earliest_row(spark, project):
     source = customers(spark, (" a ", "1", 3), ("A", "2", 2), ("b", "3", 2))
     empty = "(SELECT CAST(NULL AS BINARY) AS customer_hk WHERE FALSE)"
     found = hub.select.on(spark, {"customer": source, "orders": orders(spark, (1, 1, "a", "c", 1)), "target": empty})
-    rows = [(r["customer_no"], r["load_datetime"].day, r["record_source"]) for r in found.filter("outcome = 'inserted'").collect()]
+    rows = [
+        (r["customer_no"], r["load_datetime"].day, r["record_source"])
+        for r in found.filter("outcome = 'inserted'").collect()
+    ]
     assert sorted(rows) == [("a", 1, "shop"), ("b", 2, "crm"), ("c", 1, "shop")]
 
 
@@ -95,7 +104,9 @@ def test_hub_counts_known_repeated_and_missing_keys(spark, project):
             "target": "(SELECT CAST(NULL AS BINARY) AS customer_hk WHERE FALSE)",
         },
     ).drop("outcome")
-    source = customers(spark, ("a", "2", 2), ("b", "1", 2), ("b", "1", 2), (None, "1", 2), ("  ", "1", 2), ("z", "1", 2, "D"))
+    source = customers(
+        spark, ("a", "2", 2), ("b", "1", 2), ("b", "1", 2), (None, "1", 2), ("  ", "1", 2), ("z", "1", 2, "D")
+    )
     found = outcomes(spark, hub, customer=source, orders=orders(spark), target=target)
     assert found == {"unchanged": 1, "inserted": 1, "duplicate": 1, "excluded": 2}
 
@@ -129,7 +140,12 @@ def test_link_in_two_roles_gives_two_keys(spark, project):
         ("changed", [("a", "2", 2)], [("a", "1", 1)], [("2", 2, False)]),
         ("NULL differs from blank", [("a", "", 2)], [("a", None, 1)], [("", 2, False)]),
         ("re-run adds nothing", [("a", "1", 1), ("a", "2", 2)], [("a", "1", 1), ("a", "2", 2)], []),
-        ("several versions in one batch", [("a", "2", 2), ("a", "3", 3)], [("a", "1", 1)], [("2", 2, False), ("3", 3, False)]),
+        (
+            "several versions in one batch",
+            [("a", "2", 2), ("a", "3", 3)],
+            [("a", "1", 1)],
+            [("2", 2, False), ("3", 3, False)],
+        ),
         ("A to B to A", [("a", "2", 2), ("a", "1", 3)], [("a", "1", 1)], [("1", 3, False), ("2", 2, False)]),
         ("duplicates in the batch", [("a", "2", 2), ("a", "2", 2), ("a", "2", 3)], [("a", "1", 1)], [("2", 2, False)]),
         ("late row between two versions", [("a", "9", 2)], [("a", "1", 1), ("a", "3", 3)], [("9", 2, False)]),
@@ -154,7 +170,9 @@ def test_marks_of_the_log_prove_what_the_target_would_say(spark, project):
     """The predecessors that unmarked rows prove give the same result as the whole target."""
     sat = project.table("sat_customer")
     target = stored(spark, project, ("a", "1", 1), ("b", "1", 1), ("c", "1", 1))
-    source = customers(spark, ("a", "1", 2), ("b", "2", 2), ("b", "2", 3), ("c", "1", 2), ("c", "2", 3), ("d", "7", 2, "I"))
+    source = customers(
+        spark, ("a", "1", 2), ("b", "2", 2), ("b", "2", 3), ("c", "1", 2), ("c", "2", 3), ("d", "7", 2, "I")
+    )
     marked = source.selectExpr(
         "no", "phone", "city", "load_datetime", "applied_datetime", "record_source", "row_audit_id", "change_type",
         "CASE WHEN (no, phone, day(load_datetime)) IN (('b', '2', 2), ('c', '2', 3), ('d', '7', 2)) "
@@ -165,7 +183,12 @@ def test_marks_of_the_log_prove_what_the_target_would_say(spark, project):
     assert by_marks == outcomes(spark, sat, customer=marked, target=target) == {"inserted": 3, "unchanged": 3}
 
 
-VERSIONS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("12"), st.integers(1, 5)), min_size=1, max_size=7, unique_by=lambda v: (v[0], v[2]))
+VERSIONS = st.lists(
+    st.tuples(st.sampled_from("ab"), st.sampled_from("12"), st.integers(1, 5)),
+    min_size=1,
+    max_size=7,
+    unique_by=lambda v: (v[0], v[2]),
+)
 
 
 @settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -181,8 +204,16 @@ def test_any_cut_of_rows_in_load_order_into_batches_gives_the_same_versions(spar
 
 def test_direct_load_writes_once_and_again_nothing(spark, project, schema):
     table, target = project.table("sat_customer"), f"{schema}.sat_customer"
-    rows = customers(spark, ("a", "1", 1), ("a", "2", 2), ("b", "1", 1)).drop("applied_datetime", "change_type", "row_audit_id")
+    rows = customers(spark, ("a", "1", 1), ("a", "2", 2), ("b", "1", 1)).drop(
+        "applied_datetime", "change_type", "row_audit_id"
+    )
     assert load(table, rows, spark=spark, target=target)["inserted"] == 3
     before = multiset(spark, target)
-    assert load(table, rows, spark=spark, target=target) == {"read": 3, "inserted": 0, "unchanged": 3, "duplicate": 0, "excluded": 0}
+    assert load(table, rows, spark=spark, target=target) == {
+        "read": 3,
+        "inserted": 0,
+        "unchanged": 3,
+        "duplicate": 0,
+        "excluded": 0,
+    }
     assert multiset(spark, target) == before

@@ -5,6 +5,7 @@ when new or modified since the delivery before. Between ordinary inserts and cha
 ``PLANTED``. Nothing is deleted except where planted.
 Source: Microsoft AdventureWorksLT, schema SalesLT, for columns and formats; names and numbers are made up.
 """
+
 from __future__ import annotations
 
 import base64
@@ -49,8 +50,8 @@ class Planted:
     """CustomerID in deliveries 1 and 2 (equal), absent in delivery 3."""
     customer_duplicate: int = 6
     """CustomerID whose row stands twice, in every column equal, in each delivery; it never changes."""
-    customer_without_key_email: str = "keyless@wheelhouse.example"
-    """EmailAddress of the one row with an empty CustomerID, in delivery 2 only."""
+    address_without_key_line: str = "1 Nowhere Lane"
+    """AddressLine1 of the one row with an empty AddressID, in delivery 2 only."""
     address_deleted: int = 2
     """AddressID absent in delivery 3; only an order of delivery 1 refers to it."""
     customer_address_deleted: tuple[int, int] = (5, 5)
@@ -117,14 +118,60 @@ _WITHOUT_ORDINARY_ORDERS = frozenset(
 )
 
 _FIRST_NAMES = (
-    "Ada", "Bruno", "Carla", "Dario", "Edda", "Felix", "Greta", "Hugo", "Ines", "Jonas", "Kira",
-    "Lars", "Mona", "Nils", "Olga", "Pavel", "Quinn", "Rosa", "Sven", "Tilda", "Umar", "Vera",
-    "Willem", "Xenia", "Yusuf", "Zora",
+    "Ada",
+    "Bruno",
+    "Carla",
+    "Dario",
+    "Edda",
+    "Felix",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Kira",
+    "Lars",
+    "Mona",
+    "Nils",
+    "Olga",
+    "Pavel",
+    "Quinn",
+    "Rosa",
+    "Sven",
+    "Tilda",
+    "Umar",
+    "Vera",
+    "Willem",
+    "Xenia",
+    "Yusuf",
+    "Zora",
 )
 _LAST_NAMES = (
-    "Abbott", "Bergström", "Calder", "Dvořák", "Ellery", "Fontaine", "Garrick", "Hallam", "Ibsen",
-    "Jansen", "Keller", "Lindqvist", "Moreau", "Núñez", "O'Dell", "Pruitt", "Quist", "Radley",
-    "Søren", "Thorne", "Ueda", "Vance", "Whitlock", "Ximenes", "Yardley", "Zeller",
+    "Abbott",
+    "Bergström",
+    "Calder",
+    "Dvořák",
+    "Ellery",
+    "Fontaine",
+    "Garrick",
+    "Hallam",
+    "Ibsen",
+    "Jansen",
+    "Keller",
+    "Lindqvist",
+    "Moreau",
+    "Núñez",
+    "O'Dell",
+    "Pruitt",
+    "Quist",
+    "Radley",
+    "Søren",
+    "Thorne",
+    "Ueda",
+    "Vance",
+    "Whitlock",
+    "Ximenes",
+    "Yardley",
+    "Zeller",
 )
 _COMPANY_WORDS = (
     ("Alpine", "Chain", "Downhill", "Freewheel", "Granite", "Harbor", "Juniper", "Kestrel", "Lakeshore"),
@@ -146,17 +193,49 @@ _PLACES = (
 _CATEGORIES: Mapping[str, tuple[str, ...]] = {  # parent, then its children in the singular
     "Bicycles": ("Gravel Bike", "City Bike", "Cargo Bike", "Trail Bike"),
     "Parts": (
-        "Gravel Frame", "City Frame", "Cargo Frame", "Trail Frame", "Crank", "Cassette", "Hub", "Rim",
-        "Rotor", "Stem", "Seatpost", "Saddle", "Shifter", "Derailleur", "Headset",
+        "Gravel Frame",
+        "City Frame",
+        "Cargo Frame",
+        "Trail Frame",
+        "Crank",
+        "Cassette",
+        "Hub",
+        "Rim",
+        "Rotor",
+        "Stem",
+        "Seatpost",
+        "Saddle",
+        "Shifter",
+        "Derailleur",
+        "Headset",
     ),
     "Apparel": ("Jersey", "Jacket", "Cap", "Glove", "Warmer", "Overshoe", "Bib", "Vest"),
     "Gear": (
-        "Helmet", "Light", "Lock", "Pump", "Bottle", "Cage", "Rack", "Pannier", "Fender", "Repair Stand",
+        "Helmet",
+        "Light",
+        "Lock",
+        "Pump",
+        "Bottle",
+        "Cage",
+        "Rack",
+        "Pannier",
+        "Fender",
+        "Repair Stand",
     ),
 }
 _CHILD_CATEGORIES = tuple(chain.from_iterable(_CATEGORIES.values()))
 _SERIES = (
-    "Ridge", "Heron", "Comet", "Fjord", "Basalt", "Tempo", "Willow", "Onyx", "Drift", "Summit", "Delta",
+    "Ridge",
+    "Heron",
+    "Comet",
+    "Fjord",
+    "Basalt",
+    "Tempo",
+    "Willow",
+    "Onyx",
+    "Drift",
+    "Summit",
+    "Delta",
     "Aspen",
 )
 _COLORS: tuple[str | None, ...] = ("Black", "Red", "Silver", None, "Blue", "Green", "Multi", "Orange")
@@ -231,28 +310,32 @@ class _Stages(NamedTuple):
 _PLANTED_ORDERS: Mapping[int, _Stages] = {
     PLANTED.order_late: _Stages(7, "2024-01-20", ((3, 5, "2024-01-27"),)),
     PLANTED.order_older_version: _Stages(8, "2024-01-26", ((2, 5, "2024-02-02"), (3, 1, "2024-01-26"))),
-    PLANTED.order_versions: _Stages(9, "2024-01-22", (
-        (2, 5, "2024-01-29 16:45:00.500"),
-        (2, 1, "2024-01-22 08:15:00.000"),
-        (2, 3, "2024-01-24 10:30:00.250"),
-    )),
-    PLANTED.order_status_back: _Stages(11, "2024-02-05", (
-        (2, 1, "2024-02-05 09:00:00.000"),
-        (2, 2, "2024-02-06 09:00:00.000"),
-        (2, 1, "2024-02-07 09:00:00.000"),
-    )),
+    PLANTED.order_versions: _Stages(
+        9,
+        "2024-01-22",
+        (
+            (2, 5, "2024-01-29 16:45:00.500"),
+            (2, 1, "2024-01-22 08:15:00.000"),
+            (2, 3, "2024-01-24 10:30:00.250"),
+        ),
+    ),
+    PLANTED.order_status_back: _Stages(
+        11,
+        "2024-02-05",
+        (
+            (2, 1, "2024-02-05 09:00:00.000"),
+            (2, 2, "2024-02-06 09:00:00.000"),
+            (2, 1, "2024-02-07 09:00:00.000"),
+        ),
+    ),
     PLANTED.order_line_early[0]: _Stages(12, "2024-01-30", ((2, 5, "2024-02-06"),)),
     PLANTED.order_without_ship_to: _Stages(13, "2023-11-20", ((1, 5, "2023-11-27"),)),
     PLANTED.order_line_bad[0]: _Stages(14, "2024-02-01", ((2, 5, "2024-02-08"),)),
-    PLANTED.orders_of_deleted_customers[0]: _Stages(
-        PLANTED.customer_returned, "2023-08-14", ((1, 5, "2023-08-21"),)
-    ),
+    PLANTED.orders_of_deleted_customers[0]: _Stages(PLANTED.customer_returned, "2023-08-14", ((1, 5, "2023-08-21"),)),
     PLANTED.orders_of_deleted_customers[1]: _Stages(
         PLANTED.customer_returned_changed, "2023-09-04", ((1, 5, "2023-09-11"),)
     ),
-    PLANTED.orders_of_deleted_customers[2]: _Stages(
-        PLANTED.customer_deleted, "2023-10-02", ((1, 5, "2023-10-09"),)
-    ),
+    PLANTED.orders_of_deleted_customers[2]: _Stages(PLANTED.customer_deleted, "2023-10-02", ((1, 5, "2023-10-09"),)),
 }
 
 
@@ -339,27 +422,31 @@ def _generate_snapshot(table: str, number: int, *, customers: int) -> list[Row]:
                 bumped = _instant(rng, delivery) if delivery > 1 else None
                 state[key] = _modify(state[key], edit[delivery], bumped)
     rows = [row for key, row in state.items() if number not in absent.get(key, ())]
-    return rows + _generate_bad_customers(rows, number) if table == "Customer" else rows
+    if table == "Customer":
+        return rows + _generate_bad_customers(rows)
+    return rows + _generate_bad_addresses(rows, number) if table == "Address" else rows
 
 
 def _modify(row: Row, changed: Row, modified: datetime | None) -> Row:
     return row | changed | ({"ModifiedDate": _stamp(modified)} if modified else {})
 
 
-def _generate_bad_customers(rows: Sequence[Row], number: int) -> list[Row]:
-    """The duplicate row of each delivery and the row without a key of delivery 2."""
-    duplicate = next(row for row in rows if row["CustomerID"] == f"{PLANTED.customer_duplicate}")
+def _generate_bad_customers(rows: Sequence[Row]) -> list[Row]:
+    """The duplicate row of each delivery."""
+    return [next(row for row in rows if row["CustomerID"] == f"{PLANTED.customer_duplicate}")]
+
+
+def _generate_bad_addresses(rows: Sequence[Row], number: int) -> list[Row]:
+    """The row without a key of delivery 2."""
     if number != 2:
-        return [duplicate]
-    keyless = duplicate | {
-        "CustomerID": "",
-        "FirstName": "Nemo",
-        "LastName": "Blank",
-        "EmailAddress": PLANTED.customer_without_key_email,
-        "rowguid": _guid("Customer", ("",)),
+        return []
+    keyless = rows[-1] | {
+        "AddressID": "",
+        "AddressLine1": PLANTED.address_without_key_line,
+        "rowguid": _guid("Address", ("",)),
         "ModifiedDate": "2024-02-01 12:00:00.000",
     }
-    return [duplicate, keyless]
+    return [keyless]
 
 
 def _key(table: str, row: Row) -> Key:
@@ -411,16 +498,19 @@ def _generate_addresses(customers: int) -> Iterator[tuple[int, Row]]:
     for index in range(count):
         born = _born(index, count)
         city, state, country, postal_code = rng.choice(_PLACES)
-        yield born, _row(
-            "Address",
-            _day(rng, born),
-            AddressID=index + 1,
-            AddressLine1=f"{rng.randrange(1, 9999)} {rng.choice(_STREETS)}",
-            AddressLine2=f"Suite 1{rng.randrange(100):02d}" if rng.random() < 0.05 else None,
-            City=city,
-            StateProvince=state,
-            CountryRegion=country,
-            PostalCode=postal_code,
+        yield (
+            born,
+            _row(
+                "Address",
+                _day(rng, born),
+                AddressID=index + 1,
+                AddressLine1=f"{rng.randrange(1, 9999)} {rng.choice(_STREETS)}",
+                AddressLine2=f"Suite 1{rng.randrange(100):02d}" if rng.random() < 0.05 else None,
+                City=city,
+                StateProvince=state,
+                CountryRegion=country,
+                PostalCode=postal_code,
+            ),
         )
 
 
@@ -430,22 +520,25 @@ def _generate_customers(customers: int) -> Iterator[tuple[int, Row]]:
         born = _born(index, customers)
         first_name = rng.choice(_FIRST_NAMES)
         secret = hashlib.sha256(f"{first_name} {index}".encode()).digest()
-        yield born, _row(
-            "Customer",
-            _day(rng, born),
-            CustomerID=index + 1,
-            NameStyle=0,
-            Title=rng.choice(("Mr.", "Ms.", "Mr.", "Ms.", None)),
-            FirstName=first_name,
-            MiddleName=f"{rng.choice('ABCDEFGHJKLMNPRSTW')}." if rng.random() < 0.6 else None,
-            LastName=rng.choice(_LAST_NAMES),
-            Suffix="Jr." if rng.random() < 0.05 else None,
-            CompanyName=" ".join(map(rng.choice, _COMPANY_WORDS)),
-            SalesPerson=rng.choice(_SALES_PEOPLE),
-            EmailAddress=f"{first_name.lower()}{index}@wheelhouse.example",
-            Phone=f"{rng.randrange(100, 700)}-555-01{rng.randrange(100):02d}",
-            PasswordHash=base64.b64encode(secret).decode(),
-            PasswordSalt=base64.b64encode(secret[:5]).decode(),
+        yield (
+            born,
+            _row(
+                "Customer",
+                _day(rng, born),
+                CustomerID=index + 1,
+                NameStyle=0,
+                Title=rng.choice(("Mr.", "Ms.", "Mr.", "Ms.", None)),
+                FirstName=first_name,
+                MiddleName=f"{rng.choice('ABCDEFGHJKLMNPRSTW')}." if rng.random() < 0.6 else None,
+                LastName=rng.choice(_LAST_NAMES),
+                Suffix="Jr." if rng.random() < 0.05 else None,
+                CompanyName=" ".join(map(rng.choice, _COMPANY_WORDS)),
+                SalesPerson=rng.choice(_SALES_PEOPLE),
+                EmailAddress=f"{first_name.lower()}{index}@wheelhouse.example",
+                Phone=f"{rng.randrange(100, 700)}-555-01{rng.randrange(100):02d}",
+                PasswordHash=base64.b64encode(secret).decode(),
+                PasswordSalt=base64.b64encode(secret[:5]).decode(),
+            ),
         )
 
 
@@ -461,8 +554,9 @@ def _generate_customer_addresses(customers: int) -> Iterator[tuple[int, Row]]:
             pairs.append((_shipping_address(customer, customers), "Shipping"))
         for address, kind in pairs:
             born = max(_born(customer - 1, customers), _born(address - 1, addresses))
-            yield born, _row(
-                "CustomerAddress", _day(rng, born), CustomerID=customer, AddressID=address, AddressType=kind
+            yield (
+                born,
+                _row("CustomerAddress", _day(rng, born), CustomerID=customer, AddressID=address, AddressType=kind),
             )
 
 
@@ -477,12 +571,15 @@ def _generate_categories(_customers: int) -> Iterator[tuple[int, Row]]:
         named += [(parent, f"{child}s") for child in children]
     for index, (parent_number, name) in enumerate(named):
         born = _born(index, len(named))
-        yield born, _row(
-            "ProductCategory",
-            _CUTS[born - 1],
-            ProductCategoryID=index + 1,
-            ParentProductCategoryID=parent_number,
-            Name=name,
+        yield (
+            born,
+            _row(
+                "ProductCategory",
+                _CUTS[born - 1],
+                ProductCategoryID=index + 1,
+                ParentProductCategoryID=parent_number,
+                Name=name,
+            ),
         )
 
 
@@ -513,12 +610,15 @@ def _generate_models(customers: int) -> Iterator[tuple[int, Row]]:
     count = _count_models(customers)
     for index in range(count):
         born, name = _born(index, count), _model_name(index)
-        yield born, _row(
-            "ProductModel",
-            _day(rng, born),
-            ProductModelID=index + 1,
-            Name=name,
-            CatalogDescription=_catalog(name, 1) if index % 20 == 0 else None,
+        yield (
+            born,
+            _row(
+                "ProductModel",
+                _day(rng, born),
+                ProductModelID=index + 1,
+                Name=name,
+                CatalogDescription=_catalog(name, 1) if index % 20 == 0 else None,
+            ),
         )
 
 
@@ -530,15 +630,20 @@ def _generate_descriptions(customers: int) -> Iterator[tuple[int, Row]]:
         born = _born(index, count)
         quality, feature = rng.choice(_QUALITIES), rng.choice(_FEATURES)
         noun = _CHILD_CATEGORIES[_model_child_category(index)].lower()
-        for offset, text in enumerate((
-            f"{quality[0]} {noun} with {feature[0]}.",
-            f"{quality[1]}, avec {feature[1]} : {_model_name(index)}.",
-        )):
-            yield born, _row(
-                "ProductDescription",
-                _day(rng, born),
-                ProductDescriptionID=2 * index + offset + 1,
-                Description=text,
+        for offset, text in enumerate(
+            (
+                f"{quality[0]} {noun} with {feature[0]}.",
+                f"{quality[1]}, avec {feature[1]} : {_model_name(index)}.",
+            )
+        ):
+            yield (
+                born,
+                _row(
+                    "ProductDescription",
+                    _day(rng, born),
+                    ProductDescriptionID=2 * index + offset + 1,
+                    Description=text,
+                ),
             )
 
 
@@ -548,12 +653,15 @@ def _generate_model_descriptions(customers: int) -> Iterator[tuple[int, Row]]:
     for index in range(count):
         born = _born(index, count)
         for offset, culture in enumerate(("en", "fr")):
-            yield born, _row(
-                "ProductModelProductDescription",
-                _day(rng, born),
-                ProductModelID=index + 1,
-                ProductDescriptionID=2 * index + offset + 1,
-                Culture=culture.ljust(6),
+            yield (
+                born,
+                _row(
+                    "ProductModelProductDescription",
+                    _day(rng, born),
+                    ProductModelID=index + 1,
+                    ProductDescriptionID=2 * index + offset + 1,
+                    Culture=culture.ljust(6),
+                ),
             )
 
 
@@ -566,24 +674,27 @@ def _generate_products(customers: int) -> Iterator[tuple[int, Row]]:
         born, price = _born(model, models), _list_price(number)
         color, size = _COLORS[index % len(_COLORS)], rng.choice(_SIZES)
         started, series = _day(rng, born), _SERIES[model % len(_SERIES)]
-        yield born, _row(
-            "Product",
-            started,
-            ProductID=number,
-            Name=f"{_model_name(model)} - {', '.join(filter(None, (color or 'Plain', size)))}",
-            ProductNumber=f"{series[:2].upper()}-{number:04d}-{size or 'U'}",
-            Color=color,
-            StandardCost=_money(price * 55),
-            ListPrice=_money(price * 100),
-            Size=size,
-            Weight=f"{rng.randrange(100, 15000)}.{rng.randrange(100):02d}" if rng.random() < 0.7 else None,
-            ProductCategoryID=len(_CATEGORIES) + _model_child_category(model) + 1,
-            ProductModelID=model + 1,
-            SellStartDate=_stamp(started),
-            SellEndDate=None,
-            DiscontinuedDate=None,
-            ThumbNailPhoto=f"0x474946383961{number:08X}",
-            ThumbnailPhotoFileName=f"{series.lower()}_small.gif",
+        yield (
+            born,
+            _row(
+                "Product",
+                started,
+                ProductID=number,
+                Name=f"{_model_name(model)} - {', '.join(filter(None, (color or 'Plain', size)))}",
+                ProductNumber=f"{series[:2].upper()}-{number:04d}-{size or 'U'}",
+                Color=color,
+                StandardCost=_money(price * 55),
+                ListPrice=_money(price * 100),
+                Size=size,
+                Weight=f"{rng.randrange(100, 15000)}.{rng.randrange(100):02d}" if rng.random() < 0.7 else None,
+                ProductCategoryID=len(_CATEGORIES) + _model_child_category(model) + 1,
+                ProductModelID=model + 1,
+                SellStartDate=_stamp(started),
+                SellEndDate=None,
+                DiscontinuedDate=None,
+                ThumbNailPhoto=f"0x474946383961{number:08X}",
+                ThumbnailPhotoFileName=f"{series.lower()}_small.gif",
+            ),
         )
 
 
@@ -650,9 +761,7 @@ def _generate_planted_orders() -> Iterator[_Order]:
     """The planted orders, each with three lines; customer n is shipped to and billed at address n."""
     for number, stages in _PLANTED_ORDERS.items():
         first_line = _FIRST_PLANTED_LINE + 10 * (number - PLANTED.order_late)
-        lines = tuple(
-            _Line(line, 2, _planted_product((number, line)), 0) for line in range(first_line, first_line + 3)
-        )
+        lines = tuple(_Line(line, 2, _planted_product((number, line)), 0) for line in range(first_line, first_line + 3))
         yield _Order(
             number=number,
             ordered=datetime.fromisoformat(stages.ordered),
@@ -687,7 +796,11 @@ def _generate_orders(customers: int) -> Iterator[_Order]:
                 for offset, product in enumerate(rng.sample(products, rng.randrange(1, 8)))
             )
             yield _Order(
-                number, ordered, customer, _shipping_address(customer, customers), customer,
+                number,
+                ordered,
+                customer,
+                _shipping_address(customer, customers),
+                customer,
                 _ordinary_versions(number, delivery, ordered=ordered, lines=lines),
             )
             number, line = number + 1, line + len(lines)

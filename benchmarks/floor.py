@@ -45,7 +45,9 @@ def table_name(place: Place, relation: Relation) -> str:
 def positions(plan: Plan, place: Place, spark: SparkSession) -> dict[str, int]:
     """The newest position in each target; the rows of a later load stand after it."""
     query = f"SELECT coalesce(max({LOAD_POSITION}), 0) FROM {{}}"
-    return {n: spark.sql(query.format(table_name(place, node.target))).collect()[0][0] for n, node in plan.nodes.items()}
+    return {
+        n: spark.sql(query.format(table_name(place, node.target))).collect()[0][0] for n, node in plan.nodes.items()
+    }
 
 
 def keep_changed(plan: Plan, place: Place, before: dict[str, int], folder: Path, spark: SparkSession) -> None:
@@ -74,7 +76,7 @@ def floor(plan: Plan, name: str, place: Place, before: dict[str, int], changed: 
     return time.monotonic() - began
 
 
-def initial_floor(plan: Plan, name: str, place: Place, spark: SparkSession) -> float:
+def initial_floor(name: str, place: Place, spark: SparkSession) -> float:
     """Seconds to write one load's rows of day 0 to a Delta table without hashing or comparing anything."""
     source = READS.get(name, name)
     target = f"{place.schema('peer')}.plain_{name}"

@@ -92,7 +92,7 @@ def initial(bench: Bench, repeat: int) -> Place:
         deliver(base, 0, bench.data["day 0"])
         bench.samples.add_batch("initial", load(bench.plans["full"], base, bench.spark, threads=1))
         for name in bench.plans["full"].nodes:
-            taken = initial_floor(bench.plans["full"], name, base, bench.spark)
+            taken = initial_floor(name, base, bench.spark)
             bench.samples.add("initial plain", name, taken)
         shutil.rmtree(base.folder / base.schema("peer"), ignore_errors=True)
     assert base is not None

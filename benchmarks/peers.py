@@ -31,9 +31,9 @@ def make_dimensions(place: Place, spark: SparkSession) -> None:
     """The dimension as of day 0 for the hand-written MERGE and for mack, each in a table of its own."""
     delivery = place.deliveries / "0" / "customer"
     for name in ("dim_merge", "dim_mack"):
-        spark.sql(f"""CREATE TABLE {place.schema('peer')}.{name} USING DELTA
+        spark.sql(f"""CREATE TABLE {place.schema("peer")}.{name} USING DELTA
 TBLPROPERTIES ('delta.enableDeletionVectors' = 'true', 'delta.checkpointInterval' = '100')
-AS SELECT CustomerID, {', '.join(DESCRIPTIVE)}, TRUE AS is_current,
+AS SELECT CustomerID, {", ".join(DESCRIPTIVE)}, TRUE AS is_current,
   ModifiedDate AS effective_time, CAST(NULL AS TIMESTAMP) AS end_time FROM parquet.`{delivery}`""")
 
 
@@ -82,7 +82,7 @@ def _insert(values: Mapping[str, str]) -> str:
 def _hub(place: Place, delivery: str, table: str, column: str) -> str:
     noun = table.removeprefix("hub_")
     values = {f"{noun}_hk": "s.hk", f"{noun}_id": f"s.{column}", **STAMPS}
-    return f"""MERGE INTO {place.schema('vault')}.{table} AS t
+    return f"""MERGE INTO {place.schema("vault")}.{table} AS t
 USING (SELECT DISTINCT {_hashed(column)} AS hk, {column} FROM {delivery}) AS s
 ON t.{noun}_hk = s.hk
 WHEN NOT MATCHED THEN {_insert(values)}"""
@@ -97,7 +97,7 @@ def _link(place: Place, delivery: str) -> str:
     }
     values = {**{name: f"s.{name}" for name in keys}, **STAMPS}
     selected = ", ".join(f"{expression} AS {name}" for name, expression in keys.items())
-    return f"""MERGE INTO {place.schema('vault')}.link_order AS t
+    return f"""MERGE INTO {place.schema("vault")}.link_order AS t
 USING (SELECT DISTINCT {selected} FROM {delivery}) AS s
 ON t.link_order_hk = s.link_order_hk
 WHEN NOT MATCHED THEN {_insert(values)}"""
@@ -109,10 +109,10 @@ def _satellite(place: Place, delivery: str, table: str, key: str, columns: tuple
     diff = hashing.hash_diff([(name, TYPES.get(name, "string")) for name in columns])
     names = [hk, *columns, "hash_diff", "deleted_flag", "applied_datetime", *STAMPS]
     target = f"{place.schema('vault')}.{table}"
-    return f"""INSERT INTO {target} ({', '.join(names)})
+    return f"""INSERT INTO {target} ({", ".join(names)})
 WITH staged AS (
-  SELECT {_hashed(key)} AS {hk}, {', '.join(columns)}, {diff} AS hash_diff, FALSE AS deleted_flag, ModifiedDate,
-    {', '.join(f'{value} AS {name}' for name, value in STAMPS.items())}
+  SELECT {_hashed(key)} AS {hk}, {", ".join(columns)}, {diff} AS hash_diff, FALSE AS deleted_flag, ModifiedDate,
+    {", ".join(f"{value} AS {name}" for name, value in STAMPS.items())}
   FROM {delivery}
 ),
 newest AS (
@@ -120,7 +120,7 @@ newest AS (
     SELECT {hk}, hash_diff, row_number() OVER (PARTITION BY {hk} ORDER BY load_datetime DESC) AS age FROM {target}
   ) WHERE age = 1
 )
-SELECT {hk}, {', '.join(columns)}, hash_diff, deleted_flag, ModifiedDate, {', '.join(STAMPS)}
+SELECT {hk}, {", ".join(columns)}, hash_diff, deleted_flag, ModifiedDate, {", ".join(STAMPS)}
 FROM staged LEFT ANTI JOIN newest USING ({hk}, hash_diff)"""
 
 
@@ -135,7 +135,7 @@ def _dimension(place: Place, delivery: str) -> str:
 USING (
   SELECT CustomerID AS merge_key, CustomerID, {attributes}, ModifiedDate FROM {delivery}
   UNION ALL
-  SELECT NULL, s.CustomerID, {', '.join(f's.{name}' for name in DESCRIPTIVE)}, s.ModifiedDate
+  SELECT NULL, s.CustomerID, {", ".join(f"s.{name}" for name in DESCRIPTIVE)}, s.ModifiedDate
   FROM {delivery} AS s JOIN {target} AS t ON s.CustomerID = t.CustomerID
   WHERE t.is_current AND ({differs})
 ) AS s
@@ -159,4 +159,3 @@ def has_mack(spark: SparkSession) -> bool:
     from importlib.util import find_spec
 
     return find_spec("mack") is not None and hasattr(spark, "_jvm")
-

@@ -96,7 +96,9 @@ class Place:
 
     def commits(self) -> dict[str, int]:
         """Delta commits per table."""
-        return {f"{layer}.{table.name}": len(list((table / "_delta_log").glob("*.json"))) for layer, table in self.tables()}
+        return {
+            f"{layer}.{table.name}": len(list((table / "_delta_log").glob("*.json"))) for layer, table in self.tables()
+        }
 
 
 def write_project(folder: Path, variant: str) -> Plan:

@@ -67,7 +67,11 @@ def targets(m: dict[str, dict[str, float]], commits: dict[str, dict[str, int]]) 
     written = [n for n, c in commits.get("delta", {}).items() for _ in range(c) if "quarantine" not in n]
     found = [
         ("stage + four vault tables : hand-written", ratio(total(full, (*STAGES, *VAULT)), total(peer, VAULT)), 0.4),
-        ("stage + all vault tables : hand-written", ratio(total(full, (*STAGES, *VAULT_ALL)), total(peer, VAULT_ALL)), 0.4),
+        (
+            "stage + all vault tables : hand-written",
+            ratio(total(full, (*STAGES, *VAULT_ALL)), total(peer, VAULT_ALL)),
+            0.4,
+        ),
         ("chain, full : floor", ratio(chain, total(m.get("floor full", {}), LOADS)), 1.6),
         ("chain, delta : chain, full", ratio(total(delta, LOADS), chain), 0.4),
         ("chain, delta, 4 threads : full, 4 threads", ratio(_wall(m, "delta"), _wall(m, "full")), 0.4),
@@ -75,7 +79,11 @@ def targets(m: dict[str, dict[str, float]], commits: dict[str, dict[str, int]]) 
         ("type 2 dimension alone : MERGE", ratio(dimension, peer.get("dim_customer")), 0.4),
         ("type 2 dimension alone : mack", ratio(dimension, peer.get("dim_customer (mack)")), 0.45),
         ("source + hub + satellite + dimension : MERGE", ratio(path, peer.get("dim_customer")), None),
-        ("initial load : plain write", ratio(total(m.get("initial", {}), LOADS), total(m.get("initial plain", {}), LOADS)), 2.5),
+        (
+            "initial load : plain write",
+            ratio(total(m.get("initial", {}), LOADS), total(m.get("initial plain", {}), LOADS)),
+            2.5,
+        ),
         ("seconds with nothing new (10 loads)", m.get("nothing new", {}).get("wall"), None),
     ]
     return [{"what": what, "value": value, "at_most": limit} for what, value, limit in found]
@@ -87,7 +95,8 @@ def tables(m: dict[str, dict[str, float]], commits: dict[str, dict[str, int]], g
     if any(f"history x{times}" in m for times in growth):
         parts.append(_growth_table(m, growth))
     rows = [
-        [t["what"], _shown(t["value"]), _shown(t["at_most"]), _verdict(t["value"], t["at_most"])] for t in targets(m, commits)
+        [t["what"], _shown(t["value"]), _shown(t["at_most"]), _verdict(t["value"], t["at_most"])]
+        for t in targets(m, commits)
     ]
     parts.append(_grid("Figures to reach", ["what", "measured", "at most", ""], rows))
     return "\n\n".join(parts)
@@ -144,7 +153,9 @@ def _grid(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     full = [list(row) + [""] * (len(head) - len(row)) for row in rows]
     widths = [max(len(row[i]) for row in [list(head), *full]) for i in range(len(head))]
     lines = [
-        "| " + " | ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))) + " |"
+        "| "
+        + " | ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        + " |"
         for row in [list(head), *full]
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")

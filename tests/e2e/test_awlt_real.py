@@ -1,0 +1,164 @@
+"""The sample's metadata on the real AdventureWorksLT rows; expected figures come from DuckDB over the files."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lakehouse import read_project
+from lakehouse.samples.project import SAMPLES, write_sample
+from tests.rows import Lake, table_rows
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "awlt" / "csv"
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not DATA.is_dir(), reason="the real AdventureWorksLT rows are not beside the project"),
+]
+HUBS = {
+    "hub_customer": ("Customer", "CustomerID"),
+    "hub_address": ("Address", "AddressID"),
+    "hub_product": ("Product", "ProductID"),
+    "hub_product_category": ("ProductCategory", "ProductCategoryID"),
+    "hub_product_model": ("ProductModel", "ProductModelID"),
+    "hub_product_description": ("ProductDescription", "ProductDescriptionID"),
+    "hub_sales_order": ("SalesOrderHeader", "SalesOrderID"),
+}
+WINDOWS = (
+    "ModifiedDate < '2007-01-01'",
+    "ModifiedDate >= '2007-01-01' AND ModifiedDate < '2008-01-01'",
+    "ModifiedDate >= '2008-01-01' AND ModifiedDate < '2008-07-01'",
+    "ModifiedDate >= '2008-07-01'",
+)
+
+
+@pytest.fixture(scope="module")
+def files():
+    """The files as DuckDB tables of text."""
+    db = duckdb.connect()
+    for path in DATA.glob("*.csv"):
+        db.execute(f"CREATE TABLE {path.stem} AS SELECT * FROM read_csv('{path}', all_varchar = true, header = true)")
+    return db
+
+
+@pytest.fixture(scope="module")
+def loaded(spark, tmp_path_factory):
+    """The sample project, loaded once with everything."""
+    folder = tmp_path_factory.mktemp("awlt")
+    lake = Lake(spark, read_project(SAMPLES["awlt"]), folder)
+    shutil.copytree(DATA, folder / "deliveries" / "full")
+    result = lake.run()
+    assert result.succeeded, [load.message for load in result.loads if load.message]
+    yield lake, result
+    lake.drop()
+
+
+def expected_hubs(files) -> dict[str, int]:
+    return {
+        hub: files.execute(f"SELECT count(DISTINCT {key}) FROM {table}").fetchone()[0]
+        for hub, (table, key) in HUBS.items()
+    }
+
+
+def count(lake, layer, table):
+    return lake.rows(layer, table, "count(*)")[0][0]
+
+
+def test_hubs_hold_every_business_key_once(loaded, files):
+    lake, _ = loaded
+    found = {hub: count(lake, "vault", hub) for hub in HUBS}
+    assert found == expected_hubs(files)
+    assert list(found.values()) == [847, 450, 295, 41, 128, 762, 32]
+
+
+def test_sales_lines_reconcile_with_the_files(loaded, files):
+    lake, _ = loaded
+    wanted = files.execute(
+        "SELECT count(*), sum(OrderQty::int), sum(UnitPrice::decimal(19,4) * (1 - UnitPriceDiscount::decimal(9,4)) * OrderQty::int) "
+        "FROM SalesOrderDetail"
+    ).fetchone()
+    found = lake.rows("mart", "fact_sales_line", "count(*), sum(order_quantity), sum(line_total)")[0]
+    assert found == (wanted[0], wanted[1], Decimal(wanted[2]))
+    assert found == (542, 2087, Decimal("708690.153058"))
+
+
+def test_orders_reconcile_with_the_files(loaded, files):
+    lake, _ = loaded
+    wanted = files.execute(
+        "SELECT count(*), sum(SubTotal::decimal(19,4) + TaxAmt::decimal(19,4) + Freight::decimal(19,4)) FROM SalesOrderHeader"
+    ).fetchone()
+    assert lake.rows("mart", "fact_sales_order", "count(*), sum(total_due)")[0] == (wanted[0], Decimal(wanted[1]))
+
+
+def test_every_line_finds_its_customer_product_and_city(loaded, files):
+    lake, _ = loaded
+    wanted = files.execute(
+        "SELECT p.Name, c.CompanyName, a.City, count(*) FROM SalesOrderDetail d JOIN SalesOrderHeader h USING (SalesOrderID) "
+        "JOIN Product p USING (ProductID) JOIN Customer c USING (CustomerID) JOIN Address a ON a.AddressID = h.ShipToAddressID "
+        "GROUP BY ALL"
+    ).fetchall()
+    joined = (
+        f"{lake.name('mart', 'fact_sales_line')} f JOIN {lake.name('mart', 'dim_product')} p USING (product_key) "
+        f"JOIN {lake.name('mart', 'dim_customer')} c USING (customer_key) "
+        f"JOIN {lake.name('mart', 'dim_address')} a ON a.address_key = f.ship_to_key"
+    )
+    found = Counter(table_rows(lake.spark, joined, "product_name, company_name, city"))
+    assert found == {(product, company, city): number for product, company, city, number in wanted}
+
+
+def test_product_dimension_flattens_category_and_model(loaded, files):
+    lake, _ = loaded
+    wanted = files.execute(
+        "SELECT p.ProductID::int, c.Name, coalesce(t.Name, c.Name), m.Name FROM Product p LEFT JOIN ProductCategory c USING (ProductCategoryID) "
+        "LEFT JOIN ProductCategory t ON t.ProductCategoryID = c.ParentProductCategoryID LEFT JOIN ProductModel m USING (ProductModelID)"
+    ).fetchall()
+    found = lake.rows(
+        "mart", "dim_product", "product_id, category, top_category, model", "current_flag AND product_key <> -1"
+    )
+    assert found == sorted(wanted, key=repr)
+
+
+def test_same_files_again_add_nothing(loaded):
+    lake, _ = loaded
+    again = lake.run()
+    assert again.succeeded
+    assert again.written() == 0
+    shutil.copytree(DATA, lake.folder / "deliveries" / "full-again")
+    anew = lake.run()
+    assert anew.succeeded
+    assert anew.written() == 0
+
+
+def test_four_windows_of_modified_date_end_in_the_same_star(spark, tmp_path_factory, files, loaded):
+    whole, _ = loaded
+    folder = tmp_path_factory.mktemp("windows")
+    write_sample("awlt", folder / "project")
+    sources = folder / "project" / "sources.yml"
+    text = sources.read_text(encoding="utf-8")
+    changes = "    changes: {by: watermark, column: ModifiedDate}\n"
+    sources.write_text(
+        text.replace(changes, "").replace("    applied: ModifiedDate\n", changes + "    applied: ModifiedDate\n"),
+        encoding="utf-8",
+    )
+    lake = Lake(spark, read_project(folder / "project"), folder)
+    for number, window in enumerate(WINDOWS):
+        delivery = folder / "deliveries" / f"window-{number}"
+        delivery.mkdir(parents=True)
+        for path in DATA.glob("*.csv"):
+            files.execute(
+                f"COPY (SELECT * FROM {path.stem} WHERE {window}) TO '{delivery / path.name}' (HEADER, QUOTE '\"')"
+            )
+        result = lake.run()
+        assert result.succeeded, [load.message for load in result.loads if load.message]
+    assert {hub: count(lake, "vault", hub) for hub in HUBS} == expected_hubs(files)
+    for table, columns in {
+        "fact_sales_line": "sales_order_id, SalesOrderDetailID, product_key, customer_key, ship_to_key, order_quantity, line_total",
+        "fact_sales_order": "sales_order_id, customer_key, ship_to_key, bill_to_key, total_due",
+        "dim_customer": "customer_key, customer_id, full_name, company_name, effective_from, effective_to, version_number",
+    }.items():
+        assert lake.rows("mart", table, columns) == whole.rows("mart", table, columns), table
+    lake.drop()

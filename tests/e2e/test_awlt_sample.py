@@ -37,7 +37,7 @@ def delivered(lake, number, table):
 
 
 def test_counts_add_up_by_each_kinds_identity(history):
-    lake, results = history
+    _, results = history
     for result in results:
         for load in (load for load in result.loads if load.counts):
             terms = {"source": STAGED, "dimension": DIMENSION}.get(load.kind, (*VAULT, "updated", "deleted", "ignored"))

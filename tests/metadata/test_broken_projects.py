@@ -185,7 +185,7 @@ ONE_MISTAKE = {
     "missing parent": (
         "    parent: hub_customer\n    source: customer",
         f"    parent: hub_custmer {HERE}\n    source: customer",
-        "satellite 'sat_customer' names parent 'hub_custmer', which is not in the project. Hubs and links: Known: "
+        "satellite 'sat_customer' names parent 'hub_custmer', which is not in the project. Known: "
         "hub_customer, hub_purchase, link_purchase. Did you mean 'hub_customer'?",
     ),
     "missing source of a satellite": (

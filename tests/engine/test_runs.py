@@ -103,7 +103,7 @@ def test_three_deliveries_from_files_to_a_star(lake: Lake):
     )
     assert counts(third, "customer") == {"read": 3, "inserted": 1, "updated": 1, "unchanged": 1, "deleted": 1}
     assert lake.rows("mart", "dim_customer", MEMBER, "customer_id IN (1, 2)") == [
-        (1, "Anna", "Bonn", "Bonn", "01-01", "2024-01-01", False, 1),
+        (1, "Anna", "Bonn", "Bonn", "01-01", "2024-02-01", False, 1),
         (2, "Bob", "Kiel", "Kiel", "01-01", "2024-02-01", False, 1),
         (2, "Bob", "Kiel", "Kiel", "03-01", "9999-12-31", True, 3),
         (2, "Bob", "Köln", "Kiel", "02-01", "2024-03-01", False, 2),

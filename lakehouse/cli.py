@@ -175,10 +175,10 @@ def run(
 @app.command()
 def status(project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
     """Show the latest batch and its loads."""
-    from lakehouse.engine.runner import open_catalog
+    from lakehouse.engine.catalogs import open_catalog
 
     found = _project(project)
-    rows = open_catalog(_plan(found, None), found.environment(env)).latest_batch()
+    rows = open_catalog(found, found.environment(env)).latest_batch()
     if not rows:
         _console().print("Nothing was run yet.")
         return

@@ -36,6 +36,8 @@ class Plan:
     project: Project
     nodes: Mapping[str, Node]
     waves: tuple[tuple[str, ...], ...]
+    whole: bool = True
+    """Whether it holds everything that the project has."""
 
     def sorter(self) -> TopologicalSorter[str]:
         """The dependencies, ready to hand out loads as those before them end."""
@@ -57,7 +59,7 @@ def make_plan(project: Project, *, select: Iterable[str] = ("*",)) -> Plan:
         for name, n in everything.items()
         if name in chosen
     }
-    return Plan(project, nodes, _waves(nodes))
+    return Plan(project, nodes, _waves(nodes), len(nodes) == len(everything))
 
 
 def _nodes(project: Project) -> dict[str, Node]:

@@ -38,9 +38,7 @@ def in_a_process(*arguments: str, path: str) -> subprocess.CompletedProcess[str]
     """Runs Python in a process of its own, with no Java to be found below ``path``."""
     environment = {key: value for key, value in os.environ.items() if key != "JAVA_HOME"}
     environment |= {"PATH": path, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-    return subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_validate_counts_what_it_read(lakehouse):
@@ -59,10 +57,7 @@ def test_folder_without_a_project_is_exit_code_2(lakehouse, tmp_path):
     code, out, err = lakehouse("validate", "-p", tmp_path)
 
     assert (code, out) == (2, "")
-    assert (
-        err
-        == f"Error: {tmp_path}: no lakehouse.yml here. Name the project's folder, or make one: lakehouse init.\n"
-    )
+    assert err == f"Error: {tmp_path}: no lakehouse.yml here. Name the project's folder, or make one: lakehouse init.\n"
 
 
 def test_every_problem_is_a_line_of_its_own(lakehouse, tmp_path):

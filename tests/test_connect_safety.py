@@ -37,7 +37,9 @@ def test_nothing_in_the_package_is_refused_on_serverless(path):
     assert offences(path.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("line", ["df.cache()", "df.rdd", "spark.conf.set('a', 'b')", "from delta.tables import DeltaTable"])
+@pytest.mark.parametrize(
+    "line", ["df.cache()", "df.rdd", "spark.conf.set('a', 'b')", "from delta.tables import DeltaTable"]
+)
 def test_the_lint_finds_what_it_is_for(line):
     assert offences(line)
 

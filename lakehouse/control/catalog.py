@@ -12,11 +12,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from lakehouse.errors import ControlError
+
 Status = Literal["E", "S", "F", "A", "C", "R", "D"]
-"""E executing, S succeeded, F failed, A aborted, C skipped, R retry, D transform-only restart."""
+"""E executing, S succeeded, F failed, A aborted, C skipped; executing as a restart: R from the start, D without the copy."""
 NextStatus = Literal["P", "C", "R", "D"]
-"""P process, C skip, R retry, D transform-only restart."""
-STATUS_WORDS = {"E": "executing", "S": "succeeded", "F": "failed", "A": "aborted", "C": "skipped"}
+"""What the next start does: P process, C skip, R again from the start, D again without the copy."""
+STATUS_WORDS = {
+    "E": "executing",
+    "S": "succeeded",
+    "F": "failed",
+    "A": "aborted",
+    "C": "skipped",
+    "R": "restarted, executing",
+    "D": "restarted without the copy, executing",
+}
+EXECUTING = ("E", "R", "D")
+
+
+class TableHeldError(ControlError):
+    """Another run is writing the table; it may be waited for."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,8 @@ class Intent:
     """For a source: the stamp of its rows."""
     landed: Mapping[str, Any] | None = None
     """For a source: what was landed, and where."""
+    changes: Mapping[str, Any] | None = None
+    """For a merge: where its changed rows are kept, and their counts."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +78,48 @@ class TableState:
 
 
 @dataclass(frozen=True)
+class Started:
+    """The answer to the start of a batch."""
+
+    run_id: int
+    status: Status
+    """E, R or D: go on; A: it is running already; C: it is suspended."""
+    restarts: int | None = None
+    """The failed run that this one goes on with: what succeeded there is skipped."""
+    last_successful_run_id: int | None = None
+    landed_run_id: int | None = None
+    """For D: the run whose copies are used."""
+    message: str = ""
+
+    @property
+    def executes(self) -> bool:
+        """Whether the batch may run."""
+        return self.status in EXECUTING
+
+
+@dataclass(frozen=True)
 class Claim:
-    """The right to write a table, held by one run at a time."""
+    """The right to write a table, held by one run at a time; or why there is nothing to do."""
 
     run_id: int
     object: str
     table: str
-    state: TableState
-    position: int
+    state: TableState = TableState()
+    position: int = 0
     """The position that this load's rows get."""
-    offsets: Mapping[str, int]
-    unfinished: Intent | None
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    unfinished: Intent | None = None
     """What a load that died was about to do."""
-    known: bool
+    known: bool = False
     """Whether the catalog has seen this table before; otherwise it trusts only the table itself."""
+    status: Status = "E"
+    """E, R or D: go on; C: skipped; A: failed too often."""
+    message: str = ""
+
+    @property
+    def executes(self) -> bool:
+        """Whether the table was claimed."""
+        return self.status in EXECUTING
 
 
 @dataclass(frozen=True)
@@ -107,6 +152,22 @@ class Ended:
     """Name, value and type of a watermark that moves on."""
     message: str = ""
     """Why nothing was loaded, where that is so."""
+    reconciled: bool = True
+    """Whether the counts add up by the kind's identity."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A load that wrote rows, with the state of its table before: what a rollback puts back."""
+
+    run_id: int
+    object: str
+    kind: str
+    table: str
+    position: int
+    version_after: int | None
+    """The Delta version that the load left, where it noted one."""
+    before: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -123,6 +184,10 @@ class RunRow:
     ended: datetime | None
     message: str
     counts: Mapping[str, int]
+    restarts: int | None = None
+    attempt: int = 1
+    row_audit_id: int | None = None
+    reconciled: bool = True
 
     @property
     def seconds(self) -> float | None:
@@ -133,14 +198,32 @@ class RunRow:
 class Catalog(Protocol):
     """What every store of the control catalog can do."""
 
-    def start_batch(self, batch: str) -> int:
-        """Begins a batch and returns its run id; refuses if the batch is running already."""
+    beat_seconds: float
+    """How often a run says that it is alive."""
+
+    def init(self) -> int:
+        """Makes or upgrades the catalog's tables; returns their version. Idempotent."""
+
+    def start_batch(self, batch: str, *, external_id: str | None = None, restart: bool = True) -> Started:
+        """Begins a batch; the same external id gives the same run. ``restart`` goes on with a failed run, if there is one."""
 
     def end_batch(self, run_id: int, status: Status, message: str = "") -> None:
-        """Ends a batch."""
+        """Ends a batch, and its loads that did not end; decides what its next start does."""
 
-    def claim(self, batch_run: int, object_name: str, kind: str, table: str) -> Claim:
-        """Begins a load: a run id, the table for this run alone, its state and the position of its rows."""
+    def beat(self, run_id: int) -> bool:
+        """Says that a batch is alive; tells whether it was asked to stop."""
+
+    def claim(
+        self, batch_run: int, object_name: str, kind: str, table: str, *, definition: str = "", attempts: int | None = 3
+    ) -> Claim:
+        """Begins a load: a run id, the table for this run alone, its state and the position of its rows.
+
+        A load that failed ``attempts`` times in a row with the same ``definition`` is refused; None does not count and
+        does not skip what the restarted run did.
+
+        Raises:
+            TableHeldError: another living run writes the table.
+        """
 
     def intend(self, claim: Claim, intent: Intent) -> None:
         """Writes down what the load is about to do, before its first commit."""
@@ -155,7 +238,7 @@ class Catalog(Protocol):
         """Ends a load that failed; the intent stays, so that the next run repeats it, unless it is to be forgotten."""
 
     def skip(self, batch_run: int, object_name: str, kind: str, message: str) -> None:
-        """Records a load that did not run because one before it failed."""
+        """Records a load that did not run because one before it failed, or because the batch was asked to stop."""
 
     def heads(self, tables: Iterable[str]) -> Mapping[str, int]:
         """The head of each table; 0 for one that the catalog does not know."""
@@ -165,6 +248,12 @@ class Catalog(Protocol):
 
     def watermark(self, source: str, name: str) -> str | None:
         """The saved value of a watermark."""
+
+    def set_watermark(self, source: str, name: str, value: str, data_type: str, *, force: bool = False) -> None:
+        """Saves a watermark by hand; backwards only with ``force``."""
+
+    def log_row_count(self, run_id: int, count_type: str, rows: int, control_sum: str | None = None) -> None:
+        """Records a count that another system took, such as the rows that a copy activity copied."""
 
     def checkpoint(self, table: str) -> Checkpoint | None:
         """Where the current rows of a table are kept."""
@@ -180,3 +269,37 @@ class Catalog(Protocol):
 
     def latest_batch(self, batch: str | None = None) -> tuple[RunRow, ...]:
         """The latest batch run and its loads, in order of their start."""
+
+    def batches(self, limit: int = 5) -> tuple[RunRow, ...]:
+        """The latest batch runs, newest first."""
+
+    def enable(self, name: str, *, enabled: bool) -> None:
+        """Lets a batch or load run, or keeps it from running."""
+
+    def request_stop(self, batch: str | None = None) -> tuple[int, ...]:
+        """Asks the running batches to stop after their current loads; returns their run ids."""
+
+    def reset(self, name: str) -> str:
+        """Ends what is stuck: executing runs of a batch or load, its claim and its failed attempts; tells what was done."""
+
+    def unfinished(self, table: str) -> Intent | None:
+        """What a load of the table that died was about to do."""
+
+    def forget_intent(self, table: str) -> None:
+        """Forgets what a load that died was about to do; its rows were taken out, so the generation goes up."""
+
+    def written_by(self, batch_run: int) -> tuple[Written, ...]:
+        """The loads of a batch that wrote rows, newest first.
+
+        Raises:
+            ControlError: there is no such batch, it still runs, or a later run wrote one of its tables or read from it.
+        """
+
+    def put_back(self, written: Written, rolled_back_by: int) -> None:
+        """Puts a table's state, offsets, watermark and files back to what they were before a load; generation up."""
+
+    def start_over(self, table: str, offsets: Mapping[str, int], *, empty: bool) -> None:
+        """Sets offsets back; ``empty``: the table has no rows any more, so head and generation change, too."""
+
+    def housekeeping(self, keep: Mapping[str, int]) -> Mapping[str, int]:
+        """Deletes history older than so many days per table of the catalog; returns what was deleted."""

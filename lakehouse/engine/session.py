@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakehouse.control.process import OWNER, this_process, wait_for_orphans
 from lakehouse.errors import SetupError
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ def _local(cores: int, extra: Mapping[str, str]) -> SparkSession:
     from pyspark.sql import SparkSession
 
     check_java()
+    if orphans := wait_for_orphans():
+        raise SetupError(
+            f"a Java process of a run that was killed still works: {', '.join(map(str, orphans))}. Wait for it or end it."
+        )
+    os.environ[OWNER] = this_process()
     package = _delta_package()
     settings = {**SETTINGS, "spark.sql.shuffle.partitions": str(cores), "spark.jars.packages": package, **extra}
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.control.catalog import Catalog, Checkpoint, Claim, Ended, File, Intent
 from lakehouse.engine import delta
+from lakehouse.engine.attempts import claimed, told, without_work
+from lakehouse.engine.counts import APART, adds_up
 from lakehouse.engine.intake import Delivery, delivered_relation, is_text, read_delivery, waiting
 from lakehouse.engine.workspace import Workspace
 from lakehouse.errors import GuardError, LoadError
@@ -51,6 +54,7 @@ class SourceLoad:
     source: Source
     batch_run: int
     now: datetime
+    attempts: int | None = None
 
     @property
     def _project(self) -> Project:
@@ -69,7 +73,9 @@ class SourceLoad:
     def run(self) -> tuple[dict[str, int], str]:
         """Takes every waiting delivery; returns the counts of all, and why there was nothing if there was not."""
         totals: dict[str, int] = {}
-        claim = self._claim()
+        claim = claimed(self._claim, seconds=self.settings.wait_seconds)
+        if not claim.executes:
+            return without_work(claim)
         delivery: Delivery | None = None
         while True:
             try:
@@ -81,7 +87,7 @@ class SourceLoad:
                 delivery = pending[0] if pending else None
                 counts = self._load(claim, delivery)
             except BaseException as error:
-                self.catalog.fail(claim, error, forget=isinstance(error, GuardError))
+                told(error, self.catalog, claim, forget=isinstance(error, GuardError))
                 raise
             totals = {name: totals.get(name, 0) + counts.get(name, 0) for name in {**totals, **counts}}
             if len(pending) == 1:
@@ -89,7 +95,14 @@ class SourceLoad:
             claim = self._claim()
 
     def _claim(self) -> Claim:
-        return self.catalog.claim(self.batch_run, self.source.name, "source", str(self.log))
+        mark = f"{zlib.crc32(layout(self._project, self.source).encode()):08x}"
+        return self.catalog.claim(
+            self.batch_run, self.source.name, "source", self._table, definition=mark, attempts=self.attempts
+        )
+
+    @property
+    def _table(self) -> str:
+        return self.workspace.id(self.log)
 
     def _waiting(self) -> list[Delivery]:
         names = ["delta_version", self.source.changes.column or ""]
@@ -136,8 +149,8 @@ class SourceLoad:
         observed.write.mode("overwrite").parquet(path)
         landed |= {"path": path, "rows": delta.observed_counts(observation)["rows"], "schema": observed.schema.json()}
         intent = Intent(claim.position, {}, claim.run_id, self._load_datetime(claim), landed)
+        self.catalog.save_subjects(self._table, subject_layouts(self.workspace, self.source), claim.position)
         self.catalog.intend(claim, intent)
-        self.catalog.save_subjects(str(self.log), subject_layouts(self.workspace, self.source), claim.position)
         return intent
 
     def _typed(self, frame: DataFrame) -> DataFrame:
@@ -175,7 +188,7 @@ class SourceLoad:
         """The subquery of current rows, how many keys live, and up to which position the log counts."""
         name, head = self.workspace.name(self.log), claim.state.head
         live_keys = claim.state.live_keys
-        saved = self.catalog.checkpoint(str(self.log))
+        saved = self.catalog.checkpoint(self._table)
         usable = saved is not None and saved.layout == layout(self._project, self.source) and saved.position <= head
         if usable and saved is not None:
             select = current_select(self._project, self.source, checkpoint=True)
@@ -238,19 +251,20 @@ class SourceLoad:
 
     def _stamp(self, claim: Claim, intent: Intent, purpose: str = "") -> delta.Stamp:
         return delta.Stamp(
-            str(self.log), claim.state.generation, intent.position, claim.run_id, self.source.name, purpose
+            self._table, claim.state.generation, intent.position, claim.run_id, self.source.name, purpose
         )
 
     def _quarantine(self, claim: Claim, intent: Intent, staged: DataFrame) -> None:
         rejected = rejected_select(self.source).on(self.workspace.spark, {"staged": staged})
-        delta.append(
-            rejected,
-            self.workspace.name(QUARANTINE_TABLE),
-            quarantine_definition().names,
-            stamp=self._stamp(claim, intent, "quarantine"),
-            counts={"quarantined": "count(1)"},
-            keep=(),
-        )
+        with self.workspace.exclusive():  # every source writes this table, from any process
+            delta.append(
+                rejected,
+                self.workspace.name(QUARANTINE_TABLE),
+                quarantine_definition().names,
+                stamp=self._stamp(claim, intent, "quarantine"),
+                counts={"quarantined": "count(1)"},
+                keep=(),
+            )
 
     def _end_empty(self, claim: Claim, intent: Intent) -> dict[str, int]:
         counts = dict.fromkeys(COUNTS, 0)
@@ -267,13 +281,14 @@ class SourceLoad:
         self.catalog.end(
             claim,
             Ended(
-                counts,
+                {"copied": landed["rows"], **counts},
                 intent.position if written else claim.state.head,
                 rows=written,
                 live_keys=live_keys + counts["inserted"] - counts["deleted"],
                 last_load_datetime=intent.load_datetime,
                 files=[File(*entry) for entry in landed["files"]],
                 watermark=(mark[0], mark[1], mark[2]) if mark else None,
+                reconciled=adds_up(counts, apart=(*APART, "deleted")) and counts["read"] == landed["rows"],
             ),
         )
 
@@ -282,7 +297,7 @@ class SourceLoad:
 
     def _keep_checkpoint(self, claim: Claim, counts: Mapping[str, int]) -> None:
         """Rewrites the checkpoint when enough rows came since the last one; a failure costs only time later."""
-        saved = self.catalog.checkpoint(str(self.log))
+        saved = self.catalog.checkpoint(self._table)
         wanted = layout(self._project, self.source)
         usable = saved is not None and saved.layout == wanted
         written = counts["inserted"] + counts["updated"] + counts["deleted"]
@@ -305,7 +320,7 @@ class SourceLoad:
         frame = select.on(self.workspace.spark, relations).select(*[f"`{n}`" for n in definition.names])
         frame.writeTo(target).using("delta").tableProperty("delta.checkpointInterval", "100").createOrReplace()
         version = delta.delta_version(self.workspace.spark, target)
-        self.catalog.save_checkpoint(str(self.log), Checkpoint(version, claim.position, wanted, rows))
+        self.catalog.save_checkpoint(self._table, Checkpoint(version, claim.position, wanted, rows))
 
 
 def subject_layouts(workspace: Workspace, source: Source) -> dict[str, str]:

@@ -7,11 +7,13 @@ local session the catalog forgets its tables, so a table that lies in the wareho
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lakehouse.control.process import ProcessLock
 from lakehouse.errors import LoadError, SetupError
 from lakehouse.metadata.environment import LAYERS, Environment, Layer, Relation
 from lakehouse.metadata.project import Project
@@ -32,7 +34,7 @@ class Workspace:
     spark: SparkSession
     project: Project
     environment: Environment
-    _lock: Any
+    _lock: ProcessLock
 
     @property
     def warehouse(self) -> Path:
@@ -67,6 +69,17 @@ class Workspace:
         """The quoted name of a table."""
         return self.environment.table(relation.layer, relation.name)
 
+    def id(self, relation: Relation) -> str:
+        """The name by which the control catalog knows a table: the same for every project that writes it."""
+        parts = (self.environment.catalog, getattr(self.environment.schemas, relation.layer), relation.name)
+        return ".".join(part for part in parts if part)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """This workspace for one process and thread at a time, where it is local: two Java processes have no atomic commit."""
+        with self._lock.held(self.warehouse / ".lock" if self.local else None):
+            yield
+
     def make_schemas(self) -> None:
         """Creates the schemas of all layers; on a local session below the warehouse folder."""
         for layer in LAYERS:
@@ -95,7 +108,7 @@ class Workspace:
         folder = self._schema_folder(relation.layer) / relation.name
         if not self.local or not (folder / "_delta_log").is_dir():
             return False
-        with self._lock:
+        with self.exclusive():
             self.spark.sql(f"CREATE TABLE IF NOT EXISTS {name} USING DELTA LOCATION {literal(str(folder))}")
         return True
 
@@ -107,7 +120,7 @@ class Workspace:
         """
         name = self.name(relation)
         if not self.exists(relation):
-            with self._lock:  # two consumers may make one input at the same moment
+            with self.exclusive():  # two consumers may make one input at the same moment
                 if not self.exists(relation):
                     self.spark.sql(create_table(name, definition))
             return
@@ -127,7 +140,7 @@ class Workspace:
 
 def open_workspace(spark: SparkSession, project: Project, environment: Environment) -> Workspace:
     """A workspace with its schemas made."""
-    workspace = Workspace(spark, project, environment, RLock())
+    workspace = Workspace(spark, project, environment, ProcessLock())
     workspace.make_schemas()
     return workspace
 

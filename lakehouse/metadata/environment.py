@@ -23,6 +23,32 @@ class Schemas(Entity):
     mart: str = "mart"
 
 
+class DeltaTables(Entity):
+    """Where the control catalog's log is."""
+
+    schema_name: str = Field(default="control", alias="schema")
+
+
+class DeltaControl(Entity):
+    """A control catalog in a Delta table: needs no server."""
+
+    delta: DeltaTables
+
+
+class SqlServerDatabase(Entity):
+    """Which database the control catalog is in."""
+
+    secret: str
+    """Where its login is: ``scope/key`` of a Databricks secret, ``env:NAME`` or ``file:/path``."""
+    schema_name: str = Field(default="control", alias="schema")
+
+
+class SqlServerControl(Entity):
+    """A control catalog in SQL Server or Azure SQL."""
+
+    sql_server: SqlServerDatabase
+
+
 class Environment(Entity):
     """Where a project is loaded to."""
 
@@ -34,8 +60,10 @@ class Environment(Entity):
     """Folder of the local warehouse; also the default place of landing and control catalog."""
     landing: str | None = None
     """Folder or volume of the landing files; ``<warehouse>/landing`` if left out."""
-    control: Literal["sqlite"] = "sqlite"
-    """Store of the control catalog: SQLite in ``<warehouse>/control.db``."""
+    control: Literal["sqlite", "delta"] | DeltaControl | SqlServerControl = "sqlite"
+    """Store of the control catalog: SQLite in ``<warehouse>/control.db``, Delta tables, or a SQL Server database."""
+    stale_seconds: float = Field(default=300, gt=0)
+    """A run without a heartbeat for so long counts as dead; its tables are free and its loads are repeated."""
     paths: dict[str, str] = Field(default_factory=dict)
     """Another folder for a files connection, by the connection's name."""
 

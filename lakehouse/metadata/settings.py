@@ -33,6 +33,12 @@ class Settings(Entity):
     """Whether an empty full snapshot may delete every key."""
     checkpoint_rows: int = Field(default=100_000, ge=1)
     """New rows of a persistent stage table after which its checkpoint of current rows is rewritten."""
+    attempts: int = Field(default=3, ge=1)
+    """How often a load may fail in a row before a restart passes over it until it is changed or reset."""
+    retries: int = Field(default=3, ge=0)
+    """How often a load is tried again inside a run after a write conflict or a lost connection."""
+    wait_seconds: float = Field(default=600, ge=0)
+    """How long a load waits for a table that another run writes."""
     delta_checkpoint_interval: int = Field(default=100, ge=1)
     """Commits between two checkpoints of a Delta log."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lakehouse.names import OUTCOME
+from lakehouse.names import LOAD_POSITION, OUTCOME
 from lakehouse.sql.identifiers import quote, quote_list
 
 
@@ -20,8 +20,12 @@ def insert_into(target: str, columns: Sequence[str], select: str, *, outcome: bo
 def merge_into(target: str, columns: Sequence[str], keys: Sequence[str], changes: str) -> str:
     """MERGE INTO … of a dimension's or fact's changes: removed rows go, known rows are updated, new ones inserted.
 
-    ``changes`` is a relation with the target's columns and ``outcome``; its keys are unique and not NULL.
+    ``changes`` is a relation with the target's columns and ``outcome``; its keys are unique and not NULL. Rows of a later
+    position are left alone: a load that was declared dead and wakes up changes nothing.
     """
+    newer = (
+        f"(target.{quote(LOAD_POSITION)} IS NULL OR target.{quote(LOAD_POSITION)} <= changes.{quote(LOAD_POSITION)})"
+    )
     condition = " AND ".join(f"target.{quote(key)} = changes.{quote(key)}" for key in keys)
     values = [name for name in columns if name not in keys]
     updates = ", ".join(f"{quote(name)} = changes.{quote(name)}" for name in values)
@@ -30,8 +34,8 @@ def merge_into(target: str, columns: Sequence[str], keys: Sequence[str], changes
             f"MERGE INTO {target} AS target",
             f"USING {changes} AS changes",
             f"ON {condition}",
-            f"WHEN MATCHED AND changes.{OUTCOME} = 'removed' THEN DELETE",
-            f"WHEN MATCHED THEN UPDATE SET {updates}",
+            f"WHEN MATCHED AND changes.{OUTCOME} = 'removed' AND {newer} THEN DELETE",
+            f"WHEN MATCHED AND {newer} THEN UPDATE SET {updates}",
             f"WHEN NOT MATCHED AND changes.{OUTCOME} <> 'removed'",
             f"  THEN INSERT ({quote_list(columns)}) VALUES ({quote_list(columns, alias='changes')})",
         ]

@@ -100,7 +100,9 @@ class Hub(KeyedTable):
                 )
         for source, occurrences in self.sources.items():
             if not occurrences or not all(occurrences):
-                yield Problem(("sources", source), f"names no column of source '{source}'. Give the columns of its business key.")
+                yield Problem(
+                    ("sources", source), f"names no column of source '{source}'. Give the columns of its business key."
+                )
                 return
             if source not in project.sources:
                 message = f"names source '{source}', which is not in the project."

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from lakehouse import SourceError, make_plan, read_project
+from lakehouse import SourceError, read_project
 from lakehouse.engine import delta
-from lakehouse.engine.runner import open_catalog
+from lakehouse.engine.catalogs import open_catalog
 from lakehouse.engine.table_load import TableLoad
 from tests.rows import Lake, make_lake
 
@@ -208,7 +208,7 @@ def test_a_lost_control_catalog_adds_no_row_twice(lake: Lake):
     rows = "id,name,city,changed\n1,A,B,2024-01-01\n2,C,D,2024-01-01"
     lake.load(customer=rows)
     before = lake.rows("vault", "sat_customer")
-    catalog = open_catalog(make_plan(lake.project), lake.environment)
+    catalog = open_catalog(lake.project, lake.environment)
     for file in catalog.path.parent.glob("control.db*"):
         file.unlink()
     lake.load(customer=rows)

@@ -540,9 +540,7 @@ def test_mistake_is_one_message_with_file_and_line(rule, tmp_path, monkeypatch):
     assert len(found) == 1, "one mistake is reported once"
 
 
-@pytest.mark.parametrize(
-    "rule", ["unknown kind", "missing parent", "tab as indentation", "missing source of a hub"]
-)
+@pytest.mark.parametrize("rule", ["unknown kind", "missing parent", "tab as indentation", "missing source of a hub"])
 def test_mistake_stops_the_command(rule, tmp_path, monkeypatch):
     text, line, says = with_mistake(rule)
     (tmp_path / "lakehouse.yml").write_text(text, encoding="utf-8")
@@ -635,9 +633,7 @@ def test_table_in_two_files(tmp_path, monkeypatch):
     found = problems(tmp_path, monkeypatch, lakehouse=GOOD, again=again)
 
     other = line_of(GOOD, "  hub_customer:")
-    assert found == (
-        f"again.yml:2: 'hub_customer' is in the project twice; the other one is lakehouse.yml:{other}.",
-    )
+    assert found == (f"again.yml:2: 'hub_customer' is in the project twice; the other one is lakehouse.yml:{other}.",)
 
 
 def test_problems_of_all_files_are_reported_at_once(tmp_path, monkeypatch):
@@ -654,9 +650,7 @@ def test_problems_of_all_files_are_reported_at_once(tmp_path, monkeypatch):
 
 def test_problems_of_all_entities_are_reported_at_once(tmp_path, monkeypatch):
     text = (
-        GOOD.replace(
-            "    connection: files\n    object: customer", "    connection: fils\n    object: customer"
-        )
+        GOOD.replace("    connection: files\n    object: customer", "    connection: fils\n    object: customer")
         .replace("      - city", "      - citi")
         .replace("      files: ./landing", "      file: ./landing")
     )
@@ -682,9 +676,7 @@ def test_mart_waits_until_the_vault_is_right(tmp_path, monkeypatch):
 
 
 def test_fact_waits_until_its_dimensions_are_right(tmp_path, monkeypatch):
-    text = GOOD.replace("upper(sat_customer.city)", "upper(sat_customer.citi)").replace(
-        "{sum: price}", "{sum: prise}"
-    )
+    text = GOOD.replace("upper(sat_customer.city)", "upper(sat_customer.citi)").replace("{sum: price}", "{sum: prise}")
 
     found = problems(tmp_path, monkeypatch, lakehouse=text)
 
@@ -727,9 +719,7 @@ class Writing(Reading):
 
 def test_tables_that_read_each_other_are_a_circle():
     chicken, egg = Reading(name="chicken", reads_from="egg"), Writing(name="egg", reads_from="chicken")
-    project = Project(
-        "farm", Path("farm"), Registry([Reading, Writing]), tables={"chicken": chicken, "egg": egg}
-    )
+    project = Project("farm", Path("farm"), Registry([Reading, Writing]), tables={"chicken": chicken, "egg": egg})
 
     ((name, problem),) = check_cycles(project)
 

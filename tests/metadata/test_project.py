@@ -150,9 +150,7 @@ def test_batch_gives_its_settings_to_what_it_selects(project):
 def test_settings_that_hold_are_those_that_are_resolved(project):
     settings = project.settings_of("tables", "hub_customer")
 
-    assert {
-        name: value for name, (value, _) in resolved(project, "hub_customer").items()
-    } == settings.model_dump()
+    assert {name: value for name, (value, _) in resolved(project, "hub_customer").items()} == settings.model_dump()
 
 
 def test_settings_reach_the_load(project):
@@ -161,9 +159,7 @@ def test_settings_reach_the_load(project):
 
 
 def test_settings_of_an_unknown_name(project):
-    with pytest.raises(
-        MetadataError, match=r"no source or table 'hub_custmer'. .* Did you mean 'hub_customer'?"
-    ):
+    with pytest.raises(MetadataError, match=r"no source or table 'hub_custmer'. .* Did you mean 'hub_customer'?"):
         project.resolved_settings("hub_custmer")
 
 
@@ -229,7 +225,9 @@ def test_derived_columns_are_told_from_delivered_ones():
 
 
 def test_derived_column_may_use_the_derived_ones_before_it(tmp_path):
-    columns = 'columns: {id: int, name: string, a: {type: int, expression: "id + 1"}, b: {type: int, expression: a * 2}}'
+    columns = (
+        'columns: {id: int, name: string, a: {type: int, expression: "id + 1"}, b: {type: int, expression: a * 2}}'
+    )
     (tmp_path / "lakehouse.yml").write_text(PROJECT.replace("columns: {id: int, name: string}", columns))
 
     assert list(read_project(tmp_path).sources["customer"].derived) == ["a", "b"]
@@ -293,9 +291,7 @@ def test_dimension_column_may_be_its_type_or_nothing():
 
 
 def test_dimension_of_a_fact_may_be_its_name():
-    fact = registry()["fact"].model_validate(
-        {"from": "link", "grain": "k", "dimensions": {"product": "dim_product"}}
-    )
+    fact = registry()["fact"].model_validate({"from": "link", "grain": "k", "dimensions": {"product": "dim_product"}})
 
     assert fact.dimensions["product"].dimension == "dim_product"
 
@@ -355,8 +351,7 @@ def test_schema_has_every_section():
 
 def test_schema_has_every_kind():
     kinds = [
-        entry["$ref"].rpartition("/")[2]
-        for entry in SCHEMA["properties"]["tables"]["additionalProperties"]["anyOf"]
+        entry["$ref"].rpartition("/")[2] for entry in SCHEMA["properties"]["tables"]["additionalProperties"]["anyOf"]
     ]
     words = [SCHEMA["$defs"][kind]["properties"]["kind"]["const"] for kind in kinds]
 

@@ -1,4 +1,5 @@
 """Deliveries of the AdventureWorksLT sample: every promise of the generator, read back from the files with csv."""
+
 from __future__ import annotations
 
 import csv
@@ -261,9 +262,7 @@ def test_keys_are_unique_except_where_planted(scaled):
 
 
 def test_rowguid_belongs_to_one_key(scaled):
-    guids = {
-        (row["rowguid"], table, key_of(table, row)) for n in NAMES for table in TABLES for row in scaled[n][table]
-    }
+    guids = {(row["rowguid"], table, key_of(table, row)) for n in NAMES for table in TABLES for row in scaled[n][table]}
     assert len({guid for guid, _, _ in guids}) == len(guids)
 
 
@@ -392,9 +391,14 @@ def test_order_rows_are_modified_since_the_delivery_before_except_late_ones(scal
             for row in scaled[number][table]
             if not STARTS[number] <= row["ModifiedDate"] < NAMES[number]
         }
-        late = {str(PLANTED.order_late)} if table == "SalesOrderDetail" else {
-            str(PLANTED.order_late), str(PLANTED.order_older_version),
-        }
+        late = (
+            {str(PLANTED.order_late)}
+            if table == "SalesOrderDetail"
+            else {
+                str(PLANTED.order_late),
+                str(PLANTED.order_older_version),
+            }
+        )
         assert outside == (late if number == 3 else set())
 
 
@@ -478,15 +482,19 @@ def test_customer_address_is_deleted_and_its_customer_and_address_stay(scaled):
 def test_deleted_customers_have_orders_only_before(scaled):
     deleted = [PLANTED.customer_returned, PLANTED.customer_returned_changed, PLANTED.customer_deleted]
     orders = [
-        {row["CustomerID"]: row["SalesOrderID"] for row in scaled[n]["SalesOrderHeader"] if int(row["CustomerID"]) in deleted}
+        {
+            row["CustomerID"]: row["SalesOrderID"]
+            for row in scaled[n]["SalesOrderHeader"]
+            if int(row["CustomerID"]) in deleted
+        }
         for n in NAMES
     ]
     assert orders == [
-        dict(zip(map(str, deleted), map(str, PLANTED.orders_of_deleted_customers), strict=True)), {}, {},
+        dict(zip(map(str, deleted), map(str, PLANTED.orders_of_deleted_customers), strict=True)),
+        {},
+        {},
     ]
-    assert all(
-        len(find(scaled, "SalesOrderHeader", order)[0]) == 1 for order in PLANTED.orders_of_deleted_customers
-    )
+    assert all(len(find(scaled, "SalesOrderHeader", order)[0]) == 1 for order in PLANTED.orders_of_deleted_customers)
 
 
 def test_category_is_renamed(scaled):
@@ -535,7 +543,9 @@ def test_product_comes_after_the_line_that_names_it(scaled):
 
 def test_late_order_is_older_than_the_delivery_before(scaled):
     headers = find(scaled, "SalesOrderHeader", PLANTED.order_late)
-    lines = [[row for row in scaled[n]["SalesOrderDetail"] if row["SalesOrderID"] == str(PLANTED.order_late)] for n in NAMES]
+    lines = [
+        [row for row in scaled[n]["SalesOrderDetail"] if row["SalesOrderID"] == str(PLANTED.order_late)] for n in NAMES
+    ]
     assert [len(rows) for rows in headers] == [0, 0, 1]
     assert [len(rows) for rows in lines] == [0, 0, 3]
     late = headers[2][0]
@@ -574,7 +584,9 @@ def test_order_without_ship_to_address(scaled):
     found = find(scaled, "SalesOrderHeader", PLANTED.order_without_ship_to)
     assert values(found, "ShipToAddressID") == [[""], [], []]
     assert all(values(found, "BillToAddressID")[0])
-    without = {row["SalesOrderID"] for n in NAMES for row in scaled[n]["SalesOrderHeader"] if not row["ShipToAddressID"]}
+    without = {
+        row["SalesOrderID"] for n in NAMES for row in scaled[n]["SalesOrderHeader"] if not row["ShipToAddressID"]
+    }
     assert without == {str(PLANTED.order_without_ship_to)}
 
 

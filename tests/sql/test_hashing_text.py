@@ -96,9 +96,7 @@ def test_braces_of_user_text_are_no_markers():
 
 
 def test_relation_without_a_table_stands_under_its_own_name():
-    assert (
-        Select("SELECT 1 FROM {source} JOIN {target}").text(target="`t`") == "SELECT 1 FROM source JOIN `t`"
-    )
+    assert Select("SELECT 1 FROM {source} JOIN {target}").text(target="`t`") == "SELECT 1 FROM source JOIN `t`"
 
 
 @pytest.mark.parametrize(
@@ -236,9 +234,7 @@ def test_clock_and_chance_are_found(expression):
     assert non_deterministic(expression)
 
 
-@pytest.mark.parametrize(
-    "expression", ["a", "unix_timestamp(a)", "to_date(a)", "'now()'", "year(current_day)"]
-)
+@pytest.mark.parametrize("expression", ["a", "unix_timestamp(a)", "to_date(a)", "'now()'", "year(current_day)"])
 def test_expression_over_columns_repeats(expression):
     assert non_deterministic(expression) is None
 
@@ -270,10 +266,7 @@ def test_definition_of_a_table_to_create_table():
 
 
 def test_added_column_is_never_required():
-    assert (
-        add_columns("`t`", [TargetColumn("id", "int", required=True)])
-        == "ALTER TABLE `t` ADD COLUMNS (`id` INT)"
-    )
+    assert add_columns("`t`", [TargetColumn("id", "int", required=True)]) == "ALTER TABLE `t` ADD COLUMNS (`id` INT)"
 
 
 def test_hub_and_link_of_one_noun_have_two_hash_keys():

@@ -1,0 +1,1 @@
+"""A SQL Server as the store of the control catalog."""

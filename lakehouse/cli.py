@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,8 @@ from lakehouse.errors import LakehouseError, MetadataError, suggestion
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lakehouse.control.catalog import Catalog, RunRow
+    from lakehouse.engine.maintenance import Maintenance
     from lakehouse.engine.runner import BatchResult, LoadResult
     from lakehouse.metadata.environment import Environment
     from lakehouse.metadata.project import Project
@@ -40,6 +43,8 @@ Select = Annotated[
     list[str] | None,
     typer.Option("--select", "-s", help="Sources and tables by name or pattern; +NAME takes what it needs, too."),
 ]
+BatchName = Annotated[str | None, typer.Argument(help="A batch; the whole project if left out.")]
+LoadName = Annotated[str, typer.Argument(help="A source or table.")]
 COUNTS = ("read", "inserted", "updated", "unchanged", "duplicate", "quarantined", "deleted", "excluded", "ignored")
 
 
@@ -155,16 +160,18 @@ def run(
     batch: Annotated[str | None, typer.Option("--batch", "-b", help="A batch of the project.")] = None,
     env: EnvironmentName = None,
     threads: Annotated[int | None, typer.Option(help="Loads that run at once.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run everything, also what a failed run had done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Load what is new: stage the waiting deliveries, then everything made from them."""
+    """Load what is new: stage the waiting deliveries, then everything made from them; go on where a failed run stopped."""
     found = _project(project)
     if batch and batch not in found.batches:
         raise MetadataError(f"{project}: no batch '{batch}'. {suggestion(batch, found.batches)}")
     chosen = found.batches[batch] if batch else None
     made = _plan(found, select or (list(chosen.select) if chosen else None))
     limit = threads or (chosen.threads if chosen else None)
-    result = _run(made, found.environment(env), batch, limit, quiet=as_json)
+    restart = False if fresh or select else None
+    result = _run(made, found.environment(env), batch, limit, quiet=as_json, restart=restart)
     if as_json:
         sys.stdout.write(json.dumps(_as_json(result), indent=2) + "\n")
     else:
@@ -173,27 +180,45 @@ def run(
 
 
 @app.command()
-def status(project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
-    """Show the latest batch and its loads."""
-    from lakehouse.engine.catalogs import open_catalog
-
+def status(
+    project: ProjectPath = Path(),
+    env: EnvironmentName = None,
+    runs: Annotated[int, typer.Option("--runs", help="List so many of the latest batch runs.")] = 0,
+) -> None:
+    """Tell the latest batch and its loads, or list the latest batches."""
     found = _project(project)
-    rows = open_catalog(found, found.environment(env)).latest_batch()
+    catalog = _catalog(found, env)
+    rows = catalog.batches(runs) if runs else catalog.latest_batch()
     if not rows:
         _console().print("Nothing was run yet.")
-        return
-    _print_status(rows)
+    elif runs:
+        _print_batches(rows)
+    else:
+        _print_status(rows)
+
+
+def _print_batches(rows: Sequence[RunRow]) -> None:
+    from rich.table import Table
+
+    from lakehouse.control.catalog import STATUS_WORDS
+
+    table = Table("run", "batch", "status", "started (UTC)", "seconds", "", box=None, header_style="bold")
+    for row in rows:
+        took = f"{row.seconds:.1f}" if row.seconds is not None else ""
+        table.add_row(
+            str(row.run_id), row.object, STATUS_WORDS[row.status], f"{row.started:%Y-%m-%d %H:%M:%S}", took, row.message
+        )
+    _console().print(table, highlight=False)
 
 
 def _print_status(rows: Any) -> None:
     from rich.table import Table
 
     from lakehouse.control.catalog import STATUS_WORDS
+    from lakehouse.status import story
 
-    batch, loads = rows[0], rows[1:]
-    seconds = f", {batch.seconds:.1f} s" if batch.seconds is not None else ""
-    head = f"Batch {batch.object}, run {batch.run_id}: {STATUS_WORDS[batch.status]} at {batch.started:%Y-%m-%d %H:%M:%S} UTC"
-    _console().print(f"{head}{seconds}. {batch.message}", highlight=False)
+    loads = rows[1:]
+    _say(story(rows))
     table = Table("run", "load", "status", "next", "seconds", "rows", box=None, header_style="bold")
     for row in loads:
         counts = ", ".join(f"{row.counts[name]} {name}" for name in COUNTS if row.counts.get(name))
@@ -202,6 +227,150 @@ def _print_status(rows: Any) -> None:
             str(row.run_id), row.object, STATUS_WORDS[row.status], row.next_status, took, counts or row.message
         )
     _console().print(table, highlight=False)
+
+
+@app.command()
+def rollback(
+    run_id: Annotated[int, typer.Argument(metavar="RUN", help="A batch run; the newest first.")],
+    project: ProjectPath = Path(),
+    env: EnvironmentName = None,
+) -> None:
+    """Take out what a run wrote: rows, offsets, watermarks and files go back to what they were."""
+    _say(_maintenance(project, env).rollback(run_id))
+
+
+@app.command()
+def reload(
+    table: Annotated[str, typer.Argument(help="A table.")],
+    project: ProjectPath = Path(),
+    env: EnvironmentName = None,
+    since: Annotated[
+        datetime | None, typer.Option("--from", help="Load date-time to begin with; all if left out.")
+    ] = None,
+) -> None:
+    """Let a table read its inputs again with the next run; its rows stay, equal ones are not added twice."""
+    _say(_maintenance(project, env).reload(table, since))
+
+
+@app.command()
+def rebuild(
+    table: Annotated[str, typer.Argument(help="A table.")], project: ProjectPath = Path(), env: EnvironmentName = None
+) -> None:
+    """Empty a table and let it read its inputs from the beginning with the next run."""
+    _say(_maintenance(project, env).rebuild(table))
+
+
+@app.command()
+def housekeeping(project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
+    """Delete old history and landed files; OPTIMIZE and VACUUM tables as their settings say."""
+    _say(_maintenance(project, env).housekeeping() or ["nothing to do"])
+
+
+@app.command()
+def suspend(batch: BatchName = None, project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
+    """Keep a batch from running until it is resumed."""
+    name, catalog = _batch_of_catalog(project, env, batch)
+    catalog.enable(name, enabled=False)
+    _say([f"batch {name} is suspended; lakehouse resume {batch or ''}".rstrip() + " lets it run"])
+
+
+@app.command()
+def resume(batch: BatchName = None, project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
+    """Let a suspended batch run again."""
+    name, catalog = _batch_of_catalog(project, env, batch)
+    catalog.enable(name, enabled=True)
+    _say([f"batch {name} may run"])
+
+
+@app.command()
+def disable(name: LoadName, project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
+    """Pass over a source or table in every run until it is enabled."""
+    _load_of_catalog(project, env, name).enable(name, enabled=False)
+    _say([f"{name} is passed over; lakehouse enable {name} lets it run"])
+
+
+@app.command()
+def enable(name: LoadName, project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
+    """Let a disabled source or table run again."""
+    _load_of_catalog(project, env, name).enable(name, enabled=True)
+    _say([f"{name} may run"])
+
+
+@app.command()
+def stop(batch: BatchName = None, project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
+    """Ask running batches to stop after their current loads."""
+    _, catalog = _batch_of_catalog(project, env, batch)
+    runs = catalog.request_stop(batch)
+    _say([f"run {run_id} stops after its current loads" for run_id in runs] or ["nothing is running"])
+
+
+@app.command()
+def reset(
+    name: Annotated[str, typer.Argument(help="A batch, source or table.")],
+    project: ProjectPath = Path(),
+    env: EnvironmentName = None,
+) -> None:
+    """End what is stuck, forget failed attempts and, for a source, what it landed and did not finish."""
+    found = _project(project)
+    known = {found.name, *found.batches, *found.sources, *found.tables}
+    if name not in known:
+        raise MetadataError(f"no batch, source or table '{name}'. {suggestion(name, known)}")
+    told = [f"{name}: {_catalog(found, env).reset(name)}"]
+    if name in found.sources and _catalog(found, env).unfinished(_table_id(found, env, name)):
+        told.append(f"{name}: {_maintenance(project, env).forget(name)}")
+    _say(told)
+
+
+@app.command()
+def watermark(
+    source: Annotated[str, typer.Argument(help="A source.")],
+    project: ProjectPath = Path(),
+    env: EnvironmentName = None,
+    value: Annotated[str | None, typer.Option("--set", help="The new value.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also backwards: rows after it are read again.")] = False,
+) -> None:
+    """Show or set the watermark of a source."""
+    found = _project(project)
+    column = found.sources[source].changes.column if source in found.sources else None
+    if column is None:
+        marked = [name for name, entry in found.sources.items() if entry.changes.column]
+        raise MetadataError(f"no source '{source}' with a watermark. {suggestion(source, marked)}")
+    catalog = _catalog(found, env)
+    if value is not None:
+        catalog.set_watermark(source, column, value, found.sources[source].type_of(column), force=force)
+    _say([f"{source}: {column} = {catalog.watermark(source, column) or 'not set'}"])
+
+
+control = typer.Typer(help="The control catalog's tables.", no_args_is_help=True)
+connection = typer.Typer(help="Connections.", no_args_is_help=True)
+app.add_typer(control, name="control")
+app.add_typer(connection, name="connection")
+
+
+@control.command("init")
+def control_init(project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
+    """Make the control catalog where it is not there yet."""
+    found = _project(project)
+    _say([f"control catalog: version {_catalog(found, env).init()}"])
+
+
+@control.command("upgrade")
+def control_upgrade(project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
+    """Bring the control catalog to this library's version; pipelines need not be generated again."""
+    control_init(project, env)
+
+
+@connection.command("test")
+def connection_test(
+    name: Annotated[str, typer.Argument(help="A connection of the project, or: control, databricks.")],
+    project: ProjectPath = Path(),
+    env: EnvironmentName = None,
+) -> None:
+    """Try a connection: a connection of the project, the control catalog, or the Databricks workspace."""
+    from lakehouse.engine.connection_test import test_connection
+
+    found = _project(project)
+    _say(test_connection(found, found.environment(env), name))
 
 
 @app.command()
@@ -247,6 +416,50 @@ def doctor() -> None:
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
 
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        _console().print(line, highlight=False, markup=False)
+
+
+def _catalog(project: Project, env: str | None) -> Catalog:
+    from lakehouse.engine.catalogs import open_catalog
+
+    return open_catalog(project, project.environment(env))
+
+
+def _batch_of_catalog(folder: Path, env: str | None, batch: str | None) -> tuple[str, Catalog]:
+    found = _project(folder)
+    if batch and batch not in found.batches and batch != found.name:
+        raise MetadataError(f"{folder}: no batch '{batch}'. {suggestion(batch, [found.name, *found.batches])}")
+    return batch or found.name, _catalog(found, env)
+
+
+def _load_of_catalog(folder: Path, env: str | None, name: str) -> Catalog:
+    found = _project(folder)
+    known = [*found.sources, *found.tables]
+    if name not in known:
+        raise MetadataError(f"no source or table '{name}'. {suggestion(name, known)}")
+    return _catalog(found, env)
+
+
+def _table_id(project: Project, env: str | None, source: str) -> str:
+    from lakehouse.metadata.environment import table_id
+
+    return table_id(project.environment(env), project.log(source))
+
+
+def _maintenance(folder: Path, env: str | None) -> Maintenance:
+    from lakehouse.engine.catalogs import open_catalog
+    from lakehouse.engine.maintenance import Maintenance
+    from lakehouse.engine.session import spark_session
+    from lakehouse.engine.workspace import open_workspace
+
+    found = _project(folder)
+    environment = found.environment(env)
+    session = spark_session()
+    return Maintenance(open_workspace(session, found, environment), open_catalog(found, environment, session))
+
+
 def _project(folder: Path) -> Project:
     from lakehouse.kinds import read_project
 
@@ -266,18 +479,25 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else max(width, 140), soft_wrap=False)
 
 
-def _run(made: Plan, environment: Environment, batch: str | None, threads: int | None, *, quiet: bool) -> BatchResult:
+def _run(
+    made: Plan,
+    environment: Environment,
+    batch: str | None,
+    threads: int | None,
+    *,
+    quiet: bool,
+    restart: bool | None = None,
+) -> BatchResult:
     from lakehouse.engine.runner import run as run_plan
 
-    if quiet:
-        return run_plan(made, environment=environment, batch=batch, threads=threads)
+    options: dict[str, Any] = {"environment": environment, "batch": batch, "threads": threads, "restart": restart}
+    if quiet or not sys.stdout.isatty():
+        return run_plan(made, **options)
     from rich.live import Live
 
     board = _Board(len(made.nodes))
-    if not sys.stdout.isatty():
-        return run_plan(made, environment=environment, batch=batch, threads=threads)
     with Live(get_renderable=board.render, console=_console(), refresh_per_second=4, transient=True):
-        return run_plan(made, environment=environment, batch=batch, threads=threads, progress=board.tell)
+        return run_plan(made, **options, progress=board.tell)
 
 
 class _Board:
@@ -322,6 +542,8 @@ def _print_result(result: BatchResult) -> None:
     for load in result.loads:
         if load.state == "failed":
             _console().print(f"[red]{load.name} failed:[/] {load.message}", highlight=False)
+    if result.message:
+        _console().print(f"{result.message}.", highlight=False)
     word = "succeeded" if result.succeeded else "failed"
     _console().print(
         f"Run {result.run_id} {word}: {result.written()} rows written in {result.seconds:.1f} s.", highlight=False

@@ -58,6 +58,8 @@ class Intent:
     """For a source: what was landed, and where."""
     changes: Mapping[str, Any] | None = None
     """For a merge: where its changed rows are kept, and their counts."""
+    rolls_back: int | None = None
+    """For a rollback: the batch run whose rows are taken out; nothing else may be loaded before it is done."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ class Written:
     position: int
     version_after: int | None
     """The Delta version that the load left, where it noted one."""
+    row_audit_id: int
     before: Mapping[str, Any]
 
 
@@ -295,11 +298,11 @@ class Catalog(Protocol):
             ControlError: there is no such batch, it still runs, or a later run wrote one of its tables or read from it.
         """
 
-    def put_back(self, written: Written, rolled_back_by: int) -> None:
-        """Puts a table's state, offsets, watermark and files back to what they were before a load; generation up."""
+    def put_back(self, claim: Claim, written: Written) -> None:
+        """Puts a table's state, offsets, watermark and files back to what they were before a load; ends the claim."""
 
-    def start_over(self, table: str, offsets: Mapping[str, int], *, empty: bool) -> None:
-        """Sets offsets back; ``empty``: the table has no rows any more, so head and generation change, too."""
+    def start_over(self, claim: Claim, offsets: Mapping[str, int], *, empty: bool) -> None:
+        """Sets offsets back and ends the claim; ``empty``: the table loses its rows, so its generation goes up."""
 
     def housekeeping(self, keep: Mapping[str, int]) -> Mapping[str, int]:
         """Deletes history older than so many days per table of the catalog; returns what was deleted."""

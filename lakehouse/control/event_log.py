@@ -100,34 +100,41 @@ class EventLogCatalog(SqlCatalog):
         with self._queue:
             calls, self._waiting = self._waiting, []
         try:
-            while not self._attempt(calls):
-                self._catch_up()
+            self._decide(calls)
         except BaseException as error:
             for call in calls:
                 call.error = call.error or error
         for call in calls:
             call.done.set()
 
+    def _decide(self, calls: Sequence[_Call]) -> None:
+        """Attempts until the decisions were made on the newest state: an event proves it, a mere refusal is checked."""
+        while True:
+            known = self._sequence
+            done, refused = self._attempt(calls), any(call.error for call in calls)
+            if done and (self._sequence > known or not refused):
+                return
+            self._catch_up()
+            if done and self._sequence == known:
+                return
+
     def _attempt(self, calls: Sequence[_Call]) -> bool:
-        self._replica.execute("BEGIN")
+        """Does the calls on the state that is known and writes what they changed; False if somebody else was first."""
         recorder = _Recorder(self._replica)
+        self._replica.execute("BEGIN")
         try:
             for call in calls:
                 _try(call, recorder)
-            if recorder.statements and not self._events.append(
-                self._sequence + 1, "calls", json.dumps(recorder.statements)
-            ):
-                self._replica.execute("ROLLBACK")
-                return False
+            written = not recorder.statements or self._write("calls", recorder.statements)
         except BaseException:
             self._replica.execute("ROLLBACK")
             raise
-        self._replica.execute("COMMIT")
-        if recorder.statements:
+        self._replica.execute("COMMIT" if written else "ROLLBACK")
+        if written and recorder.statements:
             self._sequence += 1
             self._since_snapshot += 1
             self._maybe_snapshot()
-        return True
+        return written
 
     def _write(self, kind: str, content: list[Any]) -> bool:
         return self._events.append(self._sequence + 1, kind, json.dumps(content))

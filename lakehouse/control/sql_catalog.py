@@ -643,11 +643,12 @@ class SqlCatalog(ABC):
                 "Roll back that run first."
             )
 
-    def put_back(self, written: Written, rolled_back_by: int) -> None:
-        """Puts a table's state, offsets, watermark and files back to what they were before a load; generation up."""
-        self._transact(lambda db: self._put_back(db, written, rolled_back_by))
+    def put_back(self, claim: Claim, written: Written) -> None:
+        """Puts a table's state, offsets, watermark and files back to what they were before a load; ends the claim."""
+        self._transact(lambda db: self._put_back(db, claim, written))
 
-    def _put_back(self, db: Transaction, written: Written, rolled_back_by: int) -> None:
+    def _put_back(self, db: Transaction, claim: Claim, written: Written) -> None:
+        self._check_held(db, claim)
         before = written.before
         db.execute(
             "UPDATE table_state SET head = ?, row_total = ?, live_keys = ?, last_load_datetime = ?, delta_version = NULL, "
@@ -660,22 +661,24 @@ class SqlCatalog(ABC):
         db.execute("DELETE FROM file WHERE run_id = ?", (written.run_id,))
         db.execute("DELETE FROM parameter WHERE project = ? AND object = ?", (self.project, written.object))
         for name, value, data_type in before["watermarks"]:
-            self._save_watermark(db, written.object, name, value, data_type, rolled_back_by, force=True)
+            self._save_watermark(db, written.object, name, value, data_type, claim.run_id, force=True)
         batch = _one(db, "SELECT parent_id FROM run WHERE run_id = ?", written.run_id)["parent_id"]
-        db.execute("UPDATE run SET rolled_back_by = ? WHERE run_id IN (?, ?)", (rolled_back_by, written.run_id, batch))
+        db.execute("UPDATE run SET rolled_back_by = ? WHERE run_id IN (?, ?)", (claim.run_id, written.run_id, batch))
+        self._end_run(db, claim.run_id, "S", "P", f"took back what run {written.run_id} wrote")
 
-    def start_over(self, table: str, offsets: Mapping[str, int], *, empty: bool) -> None:
-        """Sets offsets back; ``empty``: the table has no rows any more, so head and generation change, too."""
+    def start_over(self, claim: Claim, offsets: Mapping[str, int], *, empty: bool) -> None:
+        """Sets offsets back and ends the claim; ``empty``: the table loses its rows, so its generation goes up."""
 
         def work(db: Transaction) -> None:
-            db.execute("DELETE FROM consumer_offset WHERE target = ?", (table,))
-            self._save_offsets(db, table, offsets)
-            if empty:
-                db.execute(
-                    "UPDATE table_state SET head = 0, row_total = 0, live_keys = 0, intent = NULL, delta_version = NULL, "
-                    "generation = generation + 1 WHERE name = ?",
-                    (table,),
-                )
+            self._check_held(db, claim)
+            db.execute("DELETE FROM consumer_offset WHERE target = ?", (claim.table,))
+            self._save_offsets(db, claim.table, offsets)
+            cleared = ", row_total = 0, live_keys = 0, generation = generation + 1" if empty else ""
+            db.execute(
+                f"UPDATE table_state SET claimed_by = NULL, intent = NULL, delta_version = NULL{cleared} WHERE name = ?",
+                (claim.table,),
+            )
+            self._end_run(db, claim.run_id, "S", "P", "starts over" if empty else "reads again")
 
         self._transact(work)
 
@@ -757,6 +760,7 @@ def _intent_text(intent: Intent) -> str:
             "load_datetime": intent.load_datetime.isoformat() if intent.load_datetime else None,
             "landed": intent.landed,
             "changes": intent.changes,
+            "rolls_back": intent.rolls_back,
         }
     )
 
@@ -767,7 +771,13 @@ def _intent(text: str | None) -> Intent | None:
     value = json.loads(text)
     moment = datetime.fromisoformat(value["load_datetime"]) if value["load_datetime"] else None
     return Intent(
-        value["position"], value["heads"], value["row_audit_id"], moment, value["landed"], value.get("changes")
+        value["position"],
+        value["heads"],
+        value["row_audit_id"],
+        moment,
+        value["landed"],
+        value["changes"],
+        value["rolls_back"],
     )
 
 
@@ -786,6 +796,7 @@ def _written(row: Row) -> Written:
         row["table_name"],
         position,
         row["version_after"],
+        row["row_audit_id"],
         before,
     )
 

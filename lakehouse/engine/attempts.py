@@ -81,6 +81,15 @@ def without_work(claim: Claim) -> tuple[dict[str, int], str]:
     return {}, claim.message
 
 
+def refuse_interrupted_rollback(claim: Claim) -> None:
+    """A table whose rollback was interrupted is not loaded before that is done."""
+    if claim.unfinished is not None and claim.unfinished.rolls_back is not None:
+        run_id = claim.unfinished.rolls_back
+        raise LoadError(
+            f"{claim.table}: a rollback of run {run_id} was interrupted. Finish it first: lakehouse rollback {run_id}."
+        )
+
+
 def told(error: BaseException, catalog: Catalog, claim: Claim, *, forget: bool = False) -> None:
     """Tells the catalog of a load that failed; if it cannot be reached, the error that came first goes on."""
     try:

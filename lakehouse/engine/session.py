@@ -107,7 +107,7 @@ def _delta_package() -> str:
 
 
 def check_java() -> str:
-    """The first line of ``java -version``.
+    """What ``java -version`` says of itself.
 
     Raises:
         SetupError: there is no Java, or one that Spark does not run on.
@@ -119,7 +119,8 @@ def check_java() -> str:
             "no Java found. Spark needs Java 17 or 21: install one (Debian: apt-get install openjdk-17-jre-headless) or set JAVA_HOME."
         )
     answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    line = (answer.stderr or answer.stdout).splitlines()[0] if (answer.stderr or answer.stdout) else ""
+    said = (answer.stderr or answer.stdout).splitlines()
+    line = next((line for line in said if ' version "' in line), said[0] if said else "")
     number = line.partition('"')[2].partition('"')[0].split(".")[0]
     if not number.isdigit() or int(number) < 17:
         raise SetupError(

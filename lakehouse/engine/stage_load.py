@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse.control.catalog import Catalog, Checkpoint, Claim, Ended, File, Intent
 from lakehouse.engine import delta
-from lakehouse.engine.attempts import claimed, told, without_work
+from lakehouse.engine.attempts import claimed, refuse_interrupted_rollback, told, without_work
 from lakehouse.engine.counts import APART, adds_up
 from lakehouse.engine.intake import Delivery, delivered_relation, is_text, read_delivery, waiting
 from lakehouse.engine.workspace import Workspace
@@ -79,6 +79,7 @@ class SourceLoad:
         delivery: Delivery | None = None
         while True:
             try:
+                refuse_interrupted_rollback(claim)
                 pending = [] if claim.unfinished else self._waiting()
                 if not claim.unfinished and not pending:
                     message = "" if totals else self._nothing_new()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from lakehouse.control.catalog import Catalog, Claim, Ended, Intent
 from lakehouse.engine import delta
-from lakehouse.engine.attempts import claimed, told, without_work
+from lakehouse.engine.attempts import claimed, refuse_interrupted_rollback, told, without_work
 from lakehouse.engine.counts import adds_up
 from lakehouse.engine.stage_load import subject_layout
 from lakehouse.engine.workspace import Workspace, complete, empty_relation
@@ -55,6 +55,7 @@ class TableLoad:
         if not claim.executes:
             return without_work(claim)
         try:
+            refuse_interrupted_rollback(claim)
             heads = claim.unfinished.heads if claim.unfinished else self._heads()
             if not claim.unfinished and claim.known and heads == {n: claim.offsets.get(n, 0) for n in heads}:
                 message = "nothing new"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from lakehouse.control.process import ProcessLock
 from lakehouse.errors import LoadError, SetupError
-from lakehouse.metadata.environment import LAYERS, Environment, Layer, Relation
+from lakehouse.metadata.environment import LAYERS, Environment, Layer, Relation, table_id
 from lakehouse.metadata.project import Project
 from lakehouse.sql.ddl import TableDefinition, add_columns, create_schema, create_table
 from lakehouse.sql.identifiers import literal
@@ -48,17 +48,19 @@ class Workspace:
 
     def landing(self, source: str, run_id: int) -> str:
         """The folder for the landed files of one run of a source."""
-        return str(self._landing_root() / self.project.log(source).name / str(run_id))
+        return str(self.landing_root / self.project.log(source).name / str(run_id))
 
     def changes(self, table: str, run_id: int) -> str:
         """The folder for the changed rows of one run of a dimension or fact, before they are merged."""
-        return str(self._landing_root() / "_changes" / table / str(run_id))
+        return str(self.landing_root / "_changes" / table / str(run_id))
 
     def connection_path(self, connection: str, given: str) -> Path:
         """The folder of a files connection."""
         return self._folder(self.environment.paths.get(connection, given))
 
-    def _landing_root(self) -> Path:
+    @property
+    def landing_root(self) -> Path:
+        """The folder of the landed files of all runs."""
         return self._folder(self.environment.landing) if self.environment.landing else self.warehouse / "landing"
 
     def _folder(self, text: str) -> Path:
@@ -71,8 +73,7 @@ class Workspace:
 
     def id(self, relation: Relation) -> str:
         """The name by which the control catalog knows a table: the same for every project that writes it."""
-        parts = (self.environment.catalog, getattr(self.environment.schemas, relation.layer), relation.name)
-        return ".".join(part for part in parts if part)
+        return table_id(self.environment, relation)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -49,6 +49,33 @@ class SqlServerControl(Entity):
     sql_server: SqlServerDatabase
 
 
+class Retention(Entity):
+    """For how many days history is kept; applied by ``lakehouse housekeeping``."""
+
+    landing: int = Field(default=30, ge=1)
+    """Landed files of runs that ended."""
+    run: int = Field(default=400, ge=1)
+    """Loads; batches stay."""
+    row_count: int = Field(default=400, ge=1)
+    load_error: int = Field(default=400, ge=1)
+    parameter_history: int = Field(default=400, ge=1)
+    quality_result: int = Field(default=400, ge=1)
+    schema_change: int = Field(default=400, ge=1)
+
+    def history(self) -> dict[str, int]:
+        """Days per table of the control catalog."""
+        return {name: days for name, days in self.model_dump().items() if name != "landing"}
+
+
+class Databricks(Entity):
+    """The workspace of an environment."""
+
+    host: str | None = None
+    token: str | None = None
+    """Where its token is: ``env:NAME`` or ``file:/path``; the SDK's own ways to log in if left out."""
+    profile: str | None = None
+
+
 class Environment(Entity):
     """Where a project is loaded to."""
 
@@ -64,6 +91,9 @@ class Environment(Entity):
     """Store of the control catalog: SQLite in ``<warehouse>/control.db``, Delta tables, or a SQL Server database."""
     stale_seconds: float = Field(default=300, gt=0)
     """A run without a heartbeat for so long counts as dead; its tables are free and its loads are repeated."""
+    retention: Retention = Retention()
+    databricks: Databricks | None = None
+    """The Databricks workspace, for ``lakehouse connection test``."""
     paths: dict[str, str] = Field(default_factory=dict)
     """Another folder for a files connection, by the connection's name."""
 
@@ -85,3 +115,9 @@ class Relation:
 
     def __str__(self) -> str:
         return f"{self.layer}.{self.name}"
+
+
+def table_id(environment: Environment, relation: Relation) -> str:
+    """The name by which the control catalog knows a table: the same for every project that writes it."""
+    parts = (environment.catalog, getattr(environment.schemas, relation.layer), relation.name)
+    return ".".join(part for part in parts if part)

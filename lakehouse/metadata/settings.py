@@ -39,6 +39,10 @@ class Settings(Entity):
     """How often a load is tried again inside a run after a write conflict or a lost connection."""
     wait_seconds: float = Field(default=600, ge=0)
     """How long a load waits for a table that another run writes."""
+    optimize: bool = False
+    """Whether ``lakehouse housekeeping`` compacts the table's files (OPTIMIZE)."""
+    vacuum_days: int | None = Field(default=None, ge=7)
+    """After how many days ``lakehouse housekeeping`` deletes files that the table no longer uses (VACUUM); never if left out."""
     delta_checkpoint_interval: int = Field(default=100, ge=1)
     """Commits between two checkpoints of a Delta log."""
 

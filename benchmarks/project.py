@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,19 @@ def write_project(folder: Path, variant: str) -> Plan:
     return make_plan(read_project(folder))
 
 
+
+
+CATALOG_NAMES = (
+    ("table_state", "name"),
+    ("consumer_offset", "target"),
+    ("consumer_offset", "source"),
+    ("checkpoint", "name"),
+    ("subject", "log"),
+    ("run", "table_name"),
+)
+"""Where the control catalog names a table."""
+
+
 def deliver(place: Place, number: int, data: Path) -> None:
     """Puts a generated delivery into the deliveries of a place, instead of one with the same number."""
     place.deliveries.mkdir(parents=True, exist_ok=True)
@@ -140,7 +154,7 @@ def copy(base: Place, folder: Path, prefix: str, spark: SparkSession) -> Place:
     """A fresh copy of a place, registered under schemas of its own, with a cold Delta log cache."""
     place = Place(folder / prefix, prefix, base.deliveries)
     place.folder.mkdir(parents=True)
-    shutil.copy2(base.folder / "control.db", place.folder / "control.db")
+    _copy_catalog(base, place)
     for layer in LAYERS:
         if (base.folder / base.schema(layer)).is_dir():
             shutil.copytree(
@@ -148,6 +162,17 @@ def copy(base: Place, folder: Path, prefix: str, spark: SparkSession) -> Place:
             )
     register(place, spark)
     return place
+
+
+def _copy_catalog(base: Place, place: Place) -> None:
+    """The control catalog of a copy: it knows tables by schema and name, so their schemas are renamed in it."""
+    with sqlite3.connect(base.folder / "control.db") as old, sqlite3.connect(place.folder / "control.db") as new:
+        old.backup(new)
+        for table, column in CATALOG_NAMES:
+            new.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} LIKE ? || '%'",
+                (place.prefix, len(base.prefix) + 1, base.prefix),
+            )
 
 
 def register(place: Place, spark: SparkSession) -> None:

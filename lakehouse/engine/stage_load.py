@@ -189,7 +189,7 @@ class SourceLoad:
         """The subquery of current rows, how many keys live, and up to which position the log counts."""
         name, head = self.workspace.name(self.log), claim.state.head
         live_keys = claim.state.live_keys
-        saved = self.catalog.checkpoint(self._table)
+        saved = self._saved_checkpoint()
         usable = saved is not None and saved.layout == layout(self._project, self.source) and saved.position <= head
         if usable and saved is not None:
             select = current_select(self._project, self.source, checkpoint=True)
@@ -293,12 +293,21 @@ class SourceLoad:
             ),
         )
 
+    @property
+    def _checkpoint(self) -> Relation:
+        return Relation("persistent_stage", checkpoint(self.log.name))
+
     def _checkpoint_name(self) -> str:
-        return self.workspace.name(Relation("persistent_stage", checkpoint(self.log.name)))
+        return self.workspace.name(self._checkpoint)
+
+    def _saved_checkpoint(self) -> Checkpoint | None:
+        """The checkpoint that the catalog knows, if its table is there."""
+        saved = self.catalog.checkpoint(self._table)
+        return saved if saved is not None and self.workspace.exists(self._checkpoint) else None
 
     def _keep_checkpoint(self, claim: Claim, counts: Mapping[str, int]) -> None:
         """Rewrites the checkpoint when enough rows came since the last one; a failure costs only time later."""
-        saved = self.catalog.checkpoint(self._table)
+        saved = self._saved_checkpoint()
         wanted = layout(self._project, self.source)
         usable = saved is not None and saved.layout == wanted
         written = counts["inserted"] + counts["updated"] + counts["deleted"]

@@ -87,13 +87,14 @@ def run_batch(folder: Path, number: int) -> bool:
 def dump(folder: Path) -> dict[str, Any]:
     """What the tables and the control catalog hold, without what tells one run from another."""
     from lakehouse import read_project, spark_session
+    from lakehouse.engine.stage_load import QUARANTINE_TABLE
+    from lakehouse.engine.workspace import open_workspace
 
     spark, project = spark_session(), read_project(folder)
-    environment = project.environment()
+    workspace = open_workspace(spark, project, project.environment())
     relations = [project.log(name) for name in project.sources] + [t.relation for t in project.tables.values()]
-    names = [(str(r), environment.table(r.layer, r.name)) for r in relations]
-    names.append(("quarantine", environment.table("persistent_stage", "quarantine")))
-    return {**{key: _rows(spark, name) for key, name in names}, **control(folder)}
+    tables = [relation for relation in [*relations, QUARANTINE_TABLE] if workspace.exists(relation)]
+    return {**{str(r): _rows(spark, workspace.name(r)) for r in tables}, **control(folder)}
 
 
 def _rows(spark: Any, name: str) -> list[str]:

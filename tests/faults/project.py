@@ -8,6 +8,11 @@ from pathlib import Path
 PROJECT = """
 name: faults
 settings: {checkpoint_rows: 2, retries: 0}
+environments:
+  local: {schemas: {stage: PREFIX_stage, persistent_stage: PREFIX_persistent_stage, vault: PREFIX_vault, mart: PREFIX_mart}}
+batches:
+  customers: {select: [customer, hub_customer, sat_customer]}
+  sales: {select: [sale, hub_customer, hub_sale, link_sale, sat_sale]}
 connections:
   files: {kind: files, path: ./deliveries, files: "*/{table}.csv"}
 sources:
@@ -52,10 +57,10 @@ DELIVERIES = (
 DAYS = (datetime(2024, 1, 10, tzinfo=timezone.utc), datetime(2024, 2, 20, tzinfo=timezone.utc))
 
 
-def write_project(folder: Path) -> None:
-    """Writes the project's file."""
+def write_project(folder: Path, *, prefix: str = "") -> None:
+    """Writes the project's file; ``prefix`` tells its schemas from those of other folders in one session."""
     folder.mkdir(parents=True)
-    (folder / "lakehouse.yml").write_text(PROJECT, encoding="utf-8")
+    (folder / "lakehouse.yml").write_text(PROJECT.replace("PREFIX_", prefix), encoding="utf-8")
 
 
 def deliver(folder: Path, number: int) -> None:

@@ -81,7 +81,7 @@ class SqlCatalog(ABC):
 
     def start_batch(self, batch: str, *, external_id: str | None = None, restart: bool = True) -> Started:
         """Begins a batch; the same external id gives the same run. ``restart`` goes on with a failed run, if there is one."""
-        return self._transact(lambda db: self._start_batch(db, batch, external_id, restart))
+        return self._transact(lambda db: self._start_batch(db, batch, external_id or None, restart))
 
     def _start_batch(self, db: Transaction, batch: str, external_id: str | None, restart: bool) -> Started:
         if external_id and (known := self._by_external_id(db, external_id)):
@@ -156,7 +156,7 @@ class SqlCatalog(ABC):
         landed = intent is not None and intent.landed is not None and not forget
         cleared = ", intent = NULL" if forget else ""
         db.execute(f"UPDATE table_state SET claimed_by = NULL{cleared} WHERE claimed_by = ?", (run["run_id"],))
-        db.execute("UPDATE object SET failures = failures + 1 WHERE project = ? AND name = ?", (self.project, run["object"]))  # fmt: skip
+        db.execute("UPDATE object SET failures = failures + 1 WHERE project = ? AND name = ?", (run["project"], run["object"]))  # fmt: skip
         self._end_run(db, run["run_id"], "F", "D" if landed else "R", message)
 
     def _batch_next(self, db: Transaction, batch_run: int) -> str:
@@ -366,7 +366,7 @@ class SqlCatalog(ABC):
 
     def _save_counts(self, db: Transaction, claim: Claim, ended: Ended) -> None:
         db.executemany(
-            "INSERT INTO row_count (run_id, object, count_type, rows) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO row_count (run_id, object, count_type, rows) VALUES (?, ?, ?, ?)",
             [(claim.run_id, claim.object, count_type, rows) for count_type, rows in ended.counts.items()],
         )
 
@@ -599,7 +599,10 @@ class SqlCatalog(ABC):
                 raise ControlError(f"there is no batch run {batch_run}; lakehouse status --runs lists them.")
             if batch["ended"] is None and self._lives(batch):
                 raise ControlError(f"run {batch_run} still executes; stop it first: lakehouse stop {batch['object']}.")
-            sql = "SELECT * FROM run WHERE parent_id = ? AND table_name IS NOT NULL AND rolled_back_by IS NULL ORDER BY run_id DESC"
+            sql = (
+                "SELECT * FROM run WHERE parent_id = ? AND table_name IS NOT NULL AND rolled_back_by IS NULL "
+                "AND kind NOT IN ('rollback', 'reload') ORDER BY run_id DESC"
+            )
             rows = [row for row in db.execute(sql, (batch_run,)).fetchall() if self._left_something(db, row)]
             for row in rows:
                 self._refuse_middle(db, row, batch_run)
@@ -746,9 +749,12 @@ def _sortable(value: str, data_type: str) -> Any:
     if data_type.startswith(("date", "timestamp", "string", "char", "varchar")):
         return value
     try:
-        return Decimal(value)
-    except InvalidOperation as error:
-        raise ControlError(f"a watermark of type {data_type} cannot be '{value}'.") from error
+        number = Decimal(value)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if number.is_nan():
+        raise ControlError(f"a watermark of type {data_type} cannot be '{value}'.")
+    return number
 
 
 def _intent_text(intent: Intent) -> str:

@@ -59,9 +59,28 @@ def _stores(request, tmp_path, clock):
         return lambda: EventLogCatalog(events, "shop", **options)
     if request.param == "delta":
         return _delta_store(request, tmp_path, options)
-    from tests.control.sql_server import open_test_catalog
+    if request.param == "tsql":
+        return _tsql_store(options)
+    from tests.control.sql_server import drop_schema, fresh_schema, open_test_catalog
 
-    return lambda: open_test_catalog("shop", **options)
+    schema = fresh_schema()
+    request.addfinalizer(lambda: drop_schema(schema))
+    return lambda: open_test_catalog("shop", schema=schema, **options)
+
+
+def _tsql_store(options):
+    """The procedures' text, run by an interpreter: proves their logic, not the server."""
+    from lakehouse.control.sql_server.store import SqlServerCatalog
+    from tests.control.tsql import FakeSession, Server
+
+    server = Server()
+
+    def opened():
+        catalog = SqlServerCatalog(FakeSession(server), "control", "shop", **options)
+        catalog.init()
+        return catalog
+
+    return opened
 
 
 def _delta_store(request, tmp_path, options):
@@ -82,7 +101,7 @@ SQL_SERVER = pytest.param(
 )
 
 
-@pytest.fixture(params=["sqlite", "events", pytest.param("delta", marks=pytest.mark.load), SQL_SERVER])
+@pytest.fixture(params=["sqlite", "events", "tsql", pytest.param("delta", marks=pytest.mark.load), SQL_SERVER])
 def store(request, tmp_path):
     clock = Clock()
     opened = _stores(request, tmp_path, clock)
@@ -142,6 +161,10 @@ def test_the_same_external_id_is_the_same_run(catalog):
     assert catalog.start_batch("daily", external_id="pipeline-2").status == "A"
 
 
+def test_an_empty_external_id_is_none(catalog):
+    assert catalog.start_batch("one", external_id="").run_id != catalog.start_batch("two", external_id="").run_id
+
+
 def test_a_table_is_held_by_one_run_and_free_when_that_ends(catalog, store):
     one, two = catalog.start_batch("one").run_id, catalog.start_batch("two").run_id
     claim = catalog.claim(one, "hub_customer", "hub", HUB)
@@ -162,6 +185,37 @@ def test_a_failed_load_is_repeated_with_its_position_and_slice(catalog):
     repeated = catalog.claim(again.run_id, "hub_customer", "hub", HUB)
     assert repeated.position == claim.position
     assert repeated.unfinished == Intent(claim.position, {LOG: 7}, claim.run_id, changes={"path": "p"})
+
+
+def test_a_failed_load_that_is_to_be_forgotten_is_not_repeated(catalog):
+    run = catalog.start_batch("daily").run_id
+    claim = catalog.claim(run, "customer", "source", LOG)
+    catalog.intend(claim, Intent(claim.position, {}, claim.run_id, START, {"rows": 3}))
+    catalog.fail(claim, ValueError("no"), forget=True)
+    catalog.end_batch(run, "F")
+    again = catalog.start_batch("daily")
+    repeated = catalog.claim(again.run_id, "customer", "source", LOG)
+    assert (again.status, repeated.status, repeated.unfinished) == ("R", "R", None)
+    assert repeated.position == claim.position + 1
+
+
+def test_a_copy_that_failed_and_then_succeeded_need_not_be_done_again(catalog):
+    run = catalog.start_batch("daily").run_id
+    catalog.fail(catalog.claim(run, "customer", "source", LOG), ValueError("no"))
+    load(catalog, run, "order", "log.order")
+    claim = catalog.claim(run, "customer", "source", LOG)
+    catalog.end(claim, Ended({}, claim.position))
+    catalog.fail(catalog.claim(run, "sat", "satellite", "vault.sat"), ValueError("no"))
+    catalog.end_batch(run, "F")
+    assert catalog.start_batch("daily").status == "D"
+
+
+def test_batches_of_other_names_and_loads_of_the_same_name_do_not_matter(catalog):
+    run = catalog.start_batch("one").run_id
+    catalog.fail(catalog.claim(run, "two", "hub", HUB), ValueError("no"))
+    catalog.end_batch(run, "F")
+    assert catalog.start_batch("two").restarts is None
+    assert catalog.start_batch("one", restart=False).restarts is None
 
 
 def test_what_succeeded_is_passed_over_by_the_restart_and_the_rest_runs(catalog):
@@ -262,15 +316,35 @@ def test_a_dead_run_of_another_batch_frees_its_table(catalog, store):
     assert other.claim(other.start_batch("two").run_id, "hub_customer", "hub", HUB).executes
 
 
+def test_a_dead_run_of_another_project_counts_as_a_failure_of_its_own_load(catalog, store):
+    catalog.claim(catalog.start_batch("daily").run_id, "hub_customer", "hub", HUB)
+    store.clock.now += timedelta(seconds=301)
+    other = store()
+    other.project = "another"
+    other.claim(other.start_batch("daily").run_id, "hub_customer", "hub", HUB)
+    assert other.reset("hub_customer").startswith("ended run")
+    assert "forgot 1 failed attempts" in catalog.reset("hub_customer")
+
+
 def test_suspended_batches_and_disabled_loads_do_not_run(catalog):
     catalog.enable("daily", enabled=False)
     refused = catalog.start_batch("daily")
     assert (refused.status, "resume daily" in refused.message) == ("C", True)
+    assert [row.status for row in catalog.batches()] == ["C"]
     catalog.enable("daily", enabled=True)
     catalog.enable("sat", enabled=False)
     run = catalog.start_batch("daily").run_id
     claim = catalog.claim(run, "sat", "satellite", "vault.sat")
     assert (claim.status, "enable sat" in claim.message) == ("C", True)
+
+
+def test_a_batch_that_is_suspended_while_it_runs_ends_and_is_not_begun_again(catalog):
+    run = catalog.start_batch("daily").run_id
+    catalog.enable("daily", enabled=False)
+    assert catalog.start_batch("daily").status == "C"
+    load(catalog, run)
+    catalog.end_batch(run, "S")
+    assert catalog.start_batch("daily").last_successful_run_id == run
 
 
 def test_a_running_batch_hears_that_it_shall_stop(catalog, store):
@@ -304,6 +378,14 @@ def test_a_watermark_never_goes_back_unless_forced(catalog, kind, old, older, ne
     catalog.set_watermark("customer", "mark", newer, kind)
     catalog.set_watermark("customer", "mark", older, kind, force=True)
     assert catalog.watermark("customer", "mark") == older
+
+
+def test_a_watermark_that_is_no_number_is_refused(catalog):
+    catalog.set_watermark("customer", "mark", "1", "double")
+    for value in ("NaN", "2024-01-01"):
+        with pytest.raises(ControlError, match="watermark"):
+            catalog.set_watermark("customer", "mark", value, "double")
+    assert catalog.watermark("customer", "mark") == "1"
 
 
 def test_a_load_with_an_older_watermark_keeps_the_mark(catalog):
@@ -356,6 +438,31 @@ def test_a_rollback_puts_back_what_was_and_refuses_a_run_in_the_middle(catalog):
     assert claim.position > written.position
 
 
+def test_a_rollback_leaves_nothing_to_roll_back(catalog):
+    run = catalog.start_batch("daily").run_id
+    load(catalog, run, "customer", LOG)
+    catalog.end_batch(run, "S")
+    (written,) = catalog.written_by(run)
+    back = catalog.start_batch("rollback").run_id
+    catalog.put_back(catalog.claim(back, "customer (rollback)", "rollback", LOG), written)
+    catalog.start_over(catalog.claim(back, "customer (reload)", "reload", LOG), {}, empty=False)
+    catalog.end_batch(back, "S")
+    assert catalog.written_by(back) == ()
+
+
+def test_a_batch_that_was_rolled_back_is_not_gone_on_with(catalog):
+    run = catalog.start_batch("daily").run_id
+    load(catalog, run, "customer", LOG)
+    catalog.fail(catalog.claim(run, "sat", "satellite", "vault.sat"), ValueError("no"))
+    catalog.end_batch(run, "F")
+    (written,) = catalog.written_by(run)
+    back = catalog.start_batch("rollback").run_id
+    catalog.put_back(catalog.claim(back, "customer (rollback)", "rollback", LOG), written)
+    catalog.end_batch(back, "S")
+    again = catalog.start_batch("daily")
+    assert (again.restarts, catalog.claim(again.run_id, "customer", "source", LOG).executes) == (None, True)
+
+
 def test_a_rollback_is_refused_where_another_batch_has_read_the_rows(catalog):
     first = catalog.start_batch("one").run_id
     claim = load(catalog, first, "customer", LOG)
@@ -389,6 +496,14 @@ def test_row_counts_of_other_systems_are_kept_with_their_run(catalog):
     assert catalog.latest_batch()[0].counts == {"copied": 12}
     with pytest.raises(ControlError, match="no run 999"):
         catalog.log_row_count(999, "copied", 1)
+
+
+def test_a_row_count_that_was_there_before_the_load_ended_is_replaced(catalog):
+    run = catalog.start_batch("daily").run_id
+    claim = catalog.claim(run, "hub_customer", "hub", HUB)
+    catalog.log_row_count(claim.run_id, "read", 12)
+    catalog.end(claim, Ended({"read": 13}, claim.position))
+    assert catalog.latest_batch()[1].counts == {"read": 13}
 
 
 def test_housekeeping_deletes_only_what_is_old(catalog, store):

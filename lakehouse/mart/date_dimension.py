@@ -58,9 +58,9 @@ class DateDimension(ConformedDimension):
         """The day of a date or timestamp."""
         return f"CAST({given[0][0]} AS DATE)"
 
-    def lookup_condition(self, alias: str, found_by: str, event: str) -> str:
+    def lookup_join(self, alias: str, found_by: str, event: str) -> str:
         """The day itself."""
-        return f"{found_by} = {quote(alias)}.{quote('date')}"
+        return f"LEFT JOIN {{{self.name}}} AS {quote(alias)}\n  ON {found_by} = {quote(alias)}.{quote('date')}"
 
     def reads(self, project: Project) -> tuple[Relation, ...]:
         """Nothing: it follows from its range."""

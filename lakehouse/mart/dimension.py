@@ -45,6 +45,8 @@ from lakehouse.sql.identifiers import literal, quote, quote_list, verbatim
 from lakehouse.sql.select import Select, block, columns, computed_once
 
 _NEW = "new_event"
+_PAGE = 64
+"""Versions of a member that an event is compared with to find its own."""
 _COUNTS = {
     "read": "sum(new_events)",
     "inserted": "sum(opened)",
@@ -106,14 +108,27 @@ class Dimension(ConformedDimension):
         hub = self._hub(project)
         return hub_key(project, hub, given)
 
-    def lookup_condition(self, alias: str, found_by: str, event: str) -> str:
-        """The version that holds at the event; the first one for an event before it, the current one without an event."""
-        name = quote(alias)
-        return (
-            f"{found_by} = {name}.member_hk AND CASE WHEN {event} IS NULL THEN {name}.{CURRENT_FLAG} ELSE "
-            f"({event} >= {name}.{EFFECTIVE_FROM} OR {name}.{VERSION_NUMBER} = 1)"
-            f" AND ({name}.{EFFECTIVE_TO} IS NULL OR {event} < {name}.{EFFECTIVE_TO}) END"
-        )
+    def lookup_join(self, alias: str, found_by: str, event: str) -> str:
+        """The version that holds at the event; the first one for an event before it, the current one without an event.
+
+        An event is compared with the versions of one page only: a member may have thousands.
+        """
+        name, pages = quote(alias), quote(f"{alias}_pages")
+        page = f"coalesce(array_size(filter({pages}.begins, begins -> coalesce(begins <= {event}, TRUE))), 0)"
+        return f"""LEFT JOIN (
+  -- when the pages of {_PAGE} versions begin, of the members that have more than one
+  SELECT member_hk, collect_list({EFFECTIVE_FROM}) AS begins
+  FROM {{{self.name}}}
+  WHERE {VERSION_NUMBER} > 1 AND {VERSION_NUMBER} % {_PAGE} = 1
+  GROUP BY member_hk
+) AS {pages}
+  ON {found_by} = {pages}.member_hk
+LEFT JOIN {{{self.name}}} AS {name}
+  ON {found_by} = {name}.member_hk
+  AND ({name}.{VERSION_NUMBER} - 1) DIV {_PAGE} = {page}
+  AND CASE WHEN {event} IS NULL THEN {name}.{CURRENT_FLAG} ELSE
+    ({event} >= {name}.{EFFECTIVE_FROM} OR {name}.{VERSION_NUMBER} = 1)
+    AND ({name}.{EFFECTIVE_TO} IS NULL OR {event} < {name}.{EFFECTIVE_TO}) END"""
 
     def _hub(self, project: Project) -> KeyedTable:
         hub = project.keyed(self.from_)
@@ -203,6 +218,7 @@ class Dimension(ConformedDimension):
             if name.lower() in SYSTEM_COLUMNS | INTERNAL or name == self.surrogate_key or name in own:
                 yield Problem(("columns", name), f"has a column '{name}', which it has anyway. Give it another name.")
             yield from scope.problems(self._expression(name), ("columns", name), f"column '{name}'")
+        yield from scope.homonyms({("columns", name): self._expression(name) for name in self.columns})
 
     def load(self, project: Project) -> Load:
         """Write the versions that differ from what is stored."""
@@ -347,7 +363,8 @@ class Dimension(ConformedDimension):
         joins = list(self._active_joins(project))
         hub = self._hub(project)
         own = quote_list(hub.business_columns(project))
-        named = flattened(scope, used) | through_structs(used) | {self.from_: f"struct({own})"}
+        structs = through_structs(used, (self._expression(name) for name in self.columns))
+        named = flattened(scope, used) | structs | {self.from_: f"struct({own})"}
         values = {name: verbatim(self._expression(name)) for name in self.columns}
         whole = "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
         windows = {0: "first_value({}) OVER history", 1: "last_value({}) OVER history", 2: "{}"}

@@ -32,7 +32,7 @@ from lakehouse.names import (
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.expressions import infer_type
 from lakehouse.sql.identifiers import quote, quote_list, verbatim
-from lakehouse.sql.select import Select, columns
+from lakehouse.sql.select import Select, block, columns
 
 _COUNTS = {
     "read": "count(1)",
@@ -113,11 +113,19 @@ class Fact(Table):
     def _expressions(self) -> dict[str, str]:
         return {name: m.expression or m.sum or quote(name) for name, m in self._values().items()}
 
+    def _located(self) -> dict[tuple[str | int, ...], str]:
+        """Every expression by its place in the metadata."""
+        located: dict[tuple[str | int, ...], str] = {
+            ("columns" if name in self.columns else "measures", name): expression
+            for name, expression in self._expressions().items()
+        }
+        for role, reference in self.dimensions.items():
+            located |= {("dimensions", role, "key", number): part for number, part in enumerate(reference.key)}
+        return located | ({("event_time",): self.event_time} if self.event_time else {})
+
     def _used(self, project: Project) -> tuple[Place, ...]:
         """The places that it needs; its own satellites always, since they tell what was deleted."""
-        expressions = [*self._expressions().values(), *self.grain]
-        expressions += [part for reference in self.dimensions.values() for part in reference.key]
-        expressions += [self.event_time] if self.event_time else []
+        expressions = [*self._located().values(), *self.grain]
         scope = self.scope(project)
         own = [place.alias for place in scope.places if not place.through]
         return tuple(place for place in scope.used(expressions, always=own) if place.table != self.from_)
@@ -158,6 +166,7 @@ class Fact(Table):
             yield from scope.problems(self.event_time, ("event_time",), "an event time")
         for role, reference in self.dimensions.items():
             yield from self._dimension_problems(project, scope, role, reference)
+        yield from scope.homonyms(self._located())
 
     def _grain_problems(self, project: Project, scope: Scope) -> Iterator[Problem]:
         keys = self._key_places(project)
@@ -209,13 +218,17 @@ class Fact(Table):
         tables = {self.from_, *(end.hub for end in self._start(project).ends)}
         return {place.alias: place for place in self.scope(project).places if place.table in tables}
 
+    def _grain_places(self, project: Project) -> dict[str, Place]:
+        """The columns of the grain, without their qualifiers, and the place of each."""
+        keys, scope = self._key_places(project), self.scope(project)
+        found = {column: scope.find(column.rpartition(".")[0], _plain(column)) for column in self.grain}
+        return {_plain(column): next(p for p in places if p.alias in keys) for column, places in found.items()}
+
     def _keys(self, project: Project) -> tuple[str, ...]:
         """The columns of the start that stand for the grain: hash keys, and child keys as they are."""
-        start, places = self._start(project), self._key_places(project)
+        start = self._start(project)
         keys: list[str] = []
-        for column in self.grain:
-            qualifier, _, name = column.rpartition(".")
-            place = next(p for p in self.scope(project).find(qualifier, name) if p.alias in places)
+        for name, place in self._grain_places(project).items():
             ends = [end.hash_key for end in start.ends if end.label == place.through]
             own = name if start.ends else start.hash_key
             keys.append(ends[0] if ends else next((k for k in place.columns if k.lower() == own.lower()), own))
@@ -338,7 +351,7 @@ class Fact(Table):
     def _named(self, project: Project) -> str:
         """Columns by the names that expressions use, and which row of a grain is the newest."""
         start, scope, used = self._start(project), self.scope(project), self._used(project)
-        named = flattened(scope, used) | through_structs(used)
+        named = flattened(scope, used) | through_structs(used, self._located().values())
         if own := start.business_columns(project):
             named[start.name] = f"struct({quote_list(own)})"
         satellites = [place for place in used if place.table not in self._key_tables(project)]
@@ -363,7 +376,7 @@ class Fact(Table):
 
     def _rows(self, project: Project) -> str:
         values = {
-            **{_plain(column): verbatim(column) for column in self.grain},
+            **{name: f"{quote(place.alias)}.{quote(name)}" for name, place in self._grain_places(project).items()},
             **{name: verbatim(expression) for name, expression in self._expressions().items()},
         }
         types = {name: measure.data_type for name, measure in self._values().items()}
@@ -404,8 +417,8 @@ class Fact(Table):
         for role, reference in self.dimensions.items():
             dimension = project.tables[reference.dimension]
             assert isinstance(dimension, ConformedDimension)
-            condition = dimension.lookup_condition(role, f"facts.{quote(f'{role}_found_by')}", "facts.event_datetime")
-            joins += f"\n  LEFT JOIN {{{reference.dimension}}} AS {quote(role)}\n    ON {condition}"
+            found_by = f"facts.{quote(f'{role}_found_by')}"
+            joins += "\n" + block(dimension.lookup_join(role, found_by, "facts.event_datetime"))
         names = [name for name in self._names(project) if name not in keys]
         return f"""keyed AS (
   -- the members that held at the event; -1 where there is none

@@ -131,6 +131,17 @@ class Scope:
                 location, f"has {what} that names column '{name}', found more than once. Write one of: {choices}."
             )
 
+    def homonyms(self, expressions: Mapping[tuple[str | int, ...], str]) -> Iterator[Problem]:
+        """Columns named alone like a join or reference that another expression qualifies with; by location."""
+        qualifiers = _qualifiers(expressions.values())
+        qualifiers &= {place.through.lower() for place in self.places}
+        for location, expression in expressions.items():
+            for qualifier, column in _references(expression):
+                found = self.find("", column)
+                if not qualifier and column.lower() in qualifiers and len(found) == 1:
+                    message = f"names column '{column}', and '{column}' is the name of a join or reference too."
+                    yield Problem(location, f"{message} Write {found[0].through or found[0].alias}.{column}.")
+
 
 def satellites_of(project: Project, parent: str) -> tuple[Table, ...]:
     """The satellites of a hub or link, in the order of the project."""
@@ -169,10 +180,26 @@ def flattened(scope: Scope, places: Iterable[Place]) -> dict[str, str]:
     }
 
 
-def through_structs(places: Iterable[Place]) -> dict[str, str]:
-    """One struct per alias of a join or reference, so that ``ship_to.City`` finds its satellite's column."""
+def through_structs(places: Iterable[Place], expressions: Iterable[str]) -> dict[str, str]:
+    """One struct per join or reference that an expression qualifies with, so that ``ship_to.City`` finds its satellite's column.
+
+    A reference that nobody qualifies with gets none: it may be named like a column.
+    """
+    qualifiers = _qualifiers(expressions)
     groups: dict[str, list[str]] = {}
     for place in places:
-        for name in place.columns if place.through else ():
+        for name in place.columns if place.through.lower() in qualifiers else ():
             groups.setdefault(place.through, []).append(f"{quote(place.alias)}.{quote(name)}")
     return {through: f"struct({', '.join(members)})" for through, members in groups.items()}
+
+
+def _qualifiers(expressions: Iterable[str]) -> frozenset[str]:
+    return frozenset(q.lower() for expression in expressions for q, _ in _references(expression) if q)
+
+
+def _references(expression: str) -> tuple[tuple[str, str], ...]:
+    """The columns that an expression names; none where it is not Spark SQL, which is a problem of its own."""
+    try:
+        return column_references(expression)
+    except ValueError:
+        return ()

@@ -214,6 +214,6 @@ class ConformedDimension(Table):
         """SQL for what a fact finds the member by, from the parts of its business key."""
         raise NotImplementedError
 
-    def lookup_condition(self, alias: str, found_by: str, event: str) -> str:
-        """SQL condition that joins the member, under ``alias``, that holds at the event."""
+    def lookup_join(self, alias: str, found_by: str, event: str) -> str:
+        """SQL that joins the member, under ``alias``, that holds at the event; nothing where there is none."""
         raise NotImplementedError

@@ -87,7 +87,6 @@ USING (
       `sales_order_sat_sales_order`.`CustomerID`,
       `sales_order_sat_sales_order`.`ShipToAddressID`,
       `sales_order_sat_sales_order`.`BillToAddressID`,
-      struct(`sales_order_hub_sales_order`.`sales_order_id`, `sales_order_sat_sales_order`.`OrderDate`, `sales_order_sat_sales_order`.`SalesOrderNumber`, `sales_order_sat_sales_order`.`CustomerID`, `sales_order_sat_sales_order`.`ShipToAddressID`, `sales_order_sat_sales_order`.`BillToAddressID`) AS `sales_order`,
       struct(`SalesOrderDetailID`) AS `link_order_line`,
       greatest(load_datetime, `sat_order_line`.load_datetime, `sales_order_sat_sales_order`.load_datetime) AS newest,
       coalesce(`sat_order_line`.deleted_flag, FALSE) AS deleted,
@@ -97,8 +96,8 @@ USING (
   facts AS (
     -- one row per grain, and what its members are found by
     SELECT
-      sales_order_id,
-      SalesOrderDetailID,
+      `sales_order_hub_sales_order`.`sales_order_id`,
+      `link_order_line`.`SalesOrderDetailID`,
       SalesOrderNumber AS `sales_order_number`,
       OrderQty AS `order_quantity`,
       UnitPrice AS `unit_price`,
@@ -138,14 +137,62 @@ USING (
     FROM facts
     LEFT JOIN `mart`.`dim_date` AS `order_date`
       ON facts.`order_date_found_by` = `order_date`.`date`
+    LEFT JOIN (
+      -- when the pages of 64 versions begin, of the members that have more than one
+      SELECT member_hk, collect_list(effective_from) AS begins
+      FROM `mart`.`dim_product`
+      WHERE version_number > 1 AND version_number % 64 = 1
+      GROUP BY member_hk
+    ) AS `product_pages`
+      ON facts.`product_found_by` = `product_pages`.member_hk
     LEFT JOIN `mart`.`dim_product` AS `product`
-      ON facts.`product_found_by` = `product`.member_hk AND CASE WHEN facts.event_datetime IS NULL THEN `product`.current_flag ELSE (facts.event_datetime >= `product`.effective_from OR `product`.version_number = 1) AND (`product`.effective_to IS NULL OR facts.event_datetime < `product`.effective_to) END
+      ON facts.`product_found_by` = `product`.member_hk
+      AND (`product`.version_number - 1) DIV 64 = coalesce(array_size(filter(`product_pages`.begins, begins -> coalesce(begins <= facts.event_datetime, TRUE))), 0)
+      AND CASE WHEN facts.event_datetime IS NULL THEN `product`.current_flag ELSE
+        (facts.event_datetime >= `product`.effective_from OR `product`.version_number = 1)
+        AND (`product`.effective_to IS NULL OR facts.event_datetime < `product`.effective_to) END
+    LEFT JOIN (
+      -- when the pages of 64 versions begin, of the members that have more than one
+      SELECT member_hk, collect_list(effective_from) AS begins
+      FROM `mart`.`dim_customer`
+      WHERE version_number > 1 AND version_number % 64 = 1
+      GROUP BY member_hk
+    ) AS `customer_pages`
+      ON facts.`customer_found_by` = `customer_pages`.member_hk
     LEFT JOIN `mart`.`dim_customer` AS `customer`
-      ON facts.`customer_found_by` = `customer`.member_hk AND CASE WHEN facts.event_datetime IS NULL THEN `customer`.current_flag ELSE (facts.event_datetime >= `customer`.effective_from OR `customer`.version_number = 1) AND (`customer`.effective_to IS NULL OR facts.event_datetime < `customer`.effective_to) END
+      ON facts.`customer_found_by` = `customer`.member_hk
+      AND (`customer`.version_number - 1) DIV 64 = coalesce(array_size(filter(`customer_pages`.begins, begins -> coalesce(begins <= facts.event_datetime, TRUE))), 0)
+      AND CASE WHEN facts.event_datetime IS NULL THEN `customer`.current_flag ELSE
+        (facts.event_datetime >= `customer`.effective_from OR `customer`.version_number = 1)
+        AND (`customer`.effective_to IS NULL OR facts.event_datetime < `customer`.effective_to) END
+    LEFT JOIN (
+      -- when the pages of 64 versions begin, of the members that have more than one
+      SELECT member_hk, collect_list(effective_from) AS begins
+      FROM `mart`.`dim_address`
+      WHERE version_number > 1 AND version_number % 64 = 1
+      GROUP BY member_hk
+    ) AS `ship_to_pages`
+      ON facts.`ship_to_found_by` = `ship_to_pages`.member_hk
     LEFT JOIN `mart`.`dim_address` AS `ship_to`
-      ON facts.`ship_to_found_by` = `ship_to`.member_hk AND CASE WHEN facts.event_datetime IS NULL THEN `ship_to`.current_flag ELSE (facts.event_datetime >= `ship_to`.effective_from OR `ship_to`.version_number = 1) AND (`ship_to`.effective_to IS NULL OR facts.event_datetime < `ship_to`.effective_to) END
+      ON facts.`ship_to_found_by` = `ship_to`.member_hk
+      AND (`ship_to`.version_number - 1) DIV 64 = coalesce(array_size(filter(`ship_to_pages`.begins, begins -> coalesce(begins <= facts.event_datetime, TRUE))), 0)
+      AND CASE WHEN facts.event_datetime IS NULL THEN `ship_to`.current_flag ELSE
+        (facts.event_datetime >= `ship_to`.effective_from OR `ship_to`.version_number = 1)
+        AND (`ship_to`.effective_to IS NULL OR facts.event_datetime < `ship_to`.effective_to) END
+    LEFT JOIN (
+      -- when the pages of 64 versions begin, of the members that have more than one
+      SELECT member_hk, collect_list(effective_from) AS begins
+      FROM `mart`.`dim_address`
+      WHERE version_number > 1 AND version_number % 64 = 1
+      GROUP BY member_hk
+    ) AS `bill_to_pages`
+      ON facts.`bill_to_found_by` = `bill_to_pages`.member_hk
     LEFT JOIN `mart`.`dim_address` AS `bill_to`
-      ON facts.`bill_to_found_by` = `bill_to`.member_hk AND CASE WHEN facts.event_datetime IS NULL THEN `bill_to`.current_flag ELSE (facts.event_datetime >= `bill_to`.effective_from OR `bill_to`.version_number = 1) AND (`bill_to`.effective_to IS NULL OR facts.event_datetime < `bill_to`.effective_to) END
+      ON facts.`bill_to_found_by` = `bill_to`.member_hk
+      AND (`bill_to`.version_number - 1) DIV 64 = coalesce(array_size(filter(`bill_to_pages`.begins, begins -> coalesce(begins <= facts.event_datetime, TRUE))), 0)
+      AND CASE WHEN facts.event_datetime IS NULL THEN `bill_to`.current_flag ELSE
+        (facts.event_datetime >= `bill_to`.effective_from OR `bill_to`.version_number = 1)
+        AND (`bill_to`.effective_to IS NULL OR facts.event_datetime < `bill_to`.effective_to) END
   )
   SELECT
     keyed.`order_date_key`,
@@ -174,7 +221,7 @@ USING (
     ON keyed.`sales_order_hk` = target.`sales_order_hk` AND keyed.`SalesOrderDetailID` = target.`SalesOrderDetailID`
 ) AS changes
 ON target.`sales_order_hk` = changes.`sales_order_hk` AND target.`SalesOrderDetailID` = changes.`SalesOrderDetailID`
-WHEN MATCHED AND changes.outcome = 'removed' THEN DELETE
-WHEN MATCHED THEN UPDATE SET `order_date_key` = changes.`order_date_key`, `product_key` = changes.`product_key`, `customer_key` = changes.`customer_key`, `ship_to_key` = changes.`ship_to_key`, `bill_to_key` = changes.`bill_to_key`, `sales_order_id` = changes.`sales_order_id`, `sales_order_number` = changes.`sales_order_number`, `order_quantity` = changes.`order_quantity`, `unit_price` = changes.`unit_price`, `line_total` = changes.`line_total`, `event_datetime` = changes.`event_datetime`, `load_datetime` = changes.`load_datetime`, `row_audit_id` = changes.`row_audit_id`
+WHEN MATCHED AND changes.outcome = 'removed' AND (target.`load_position` IS NULL OR target.`load_position` <= changes.`load_position`) THEN DELETE
+WHEN MATCHED AND (target.`load_position` IS NULL OR target.`load_position` <= changes.`load_position`) THEN UPDATE SET `order_date_key` = changes.`order_date_key`, `product_key` = changes.`product_key`, `customer_key` = changes.`customer_key`, `ship_to_key` = changes.`ship_to_key`, `bill_to_key` = changes.`bill_to_key`, `sales_order_id` = changes.`sales_order_id`, `sales_order_number` = changes.`sales_order_number`, `order_quantity` = changes.`order_quantity`, `unit_price` = changes.`unit_price`, `line_total` = changes.`line_total`, `event_datetime` = changes.`event_datetime`, `load_datetime` = changes.`load_datetime`, `row_audit_id` = changes.`row_audit_id`
 WHEN NOT MATCHED AND changes.outcome <> 'removed'
   THEN INSERT (`order_date_key`, `product_key`, `customer_key`, `ship_to_key`, `bill_to_key`, `sales_order_id`, `SalesOrderDetailID`, `sales_order_number`, `order_quantity`, `unit_price`, `line_total`, `event_datetime`, `sales_order_hk`, `load_datetime`, `row_audit_id`) VALUES (changes.`order_date_key`, changes.`product_key`, changes.`customer_key`, changes.`ship_to_key`, changes.`bill_to_key`, changes.`sales_order_id`, changes.`SalesOrderDetailID`, changes.`sales_order_number`, changes.`order_quantity`, changes.`unit_price`, changes.`line_total`, changes.`event_datetime`, changes.`sales_order_hk`, changes.`load_datetime`, changes.`row_audit_id`);

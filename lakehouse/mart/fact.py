@@ -31,7 +31,7 @@ from lakehouse.names import (
 )
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.expressions import infer_type
-from lakehouse.sql.identifiers import quote, quote_list, verbatim
+from lakehouse.sql.identifiers import literal, quote, quote_list, verbatim
 from lakehouse.sql.select import Select, block, columns
 
 _COUNTS = {
@@ -303,17 +303,31 @@ class Fact(Table):
                 f"SELECT {keys} FROM {{{self.from_}}} WHERE {quote(hk)} IN (\n"
                 f"    SELECT {quote(owner.hash_key)} FROM {{{place.table}}} WHERE {LOAD_POSITION} > {{{place.table}{OFFSET}}})"
             )
-        unknown = [
-            f"({quote(surrogate_key(role))} = {UNKNOWN_KEY} AND (SELECT count(*) FROM {{{reference.dimension}}}\n"
-            f"    WHERE {LOAD_POSITION} > {{{reference.dimension}{OFFSET}}}) > 0)"
-            for role, reference in self.dimensions.items()
-        ]
-        if unknown:
-            arms.append(f"SELECT {keys} FROM {{target}} WHERE " + "\n    OR ".join(unknown))
+        if self.dimensions:
+            arms.append(self._looked_up_again(keys))
         return (
             "touched AS (\n  -- the transactions that new rows concern, and those whose member was unknown\n  "
             + "\n  UNION ".join(arms)
             + "\n)"
+        )
+
+    def _looked_up_again(self, keys: str) -> str:
+        """The stored rows whose member was unknown, where its dimension got rows.
+
+        A join, since scalar subqueries are planned again wherever the rows are used: that took longer than the load.
+        """
+        roles: dict[str, list[str]] = {}
+        for role, reference in self.dimensions.items():
+            roles.setdefault(reference.dimension, []).append(f"{quote(surrogate_key(role))} = {UNKNOWN_KEY}")
+        heads = (f"SELECT {literal(name)} AS dimension, max({LOAD_POSITION}) AS head FROM {{{name}}}" for name in roles)
+        grown = "\n      OR ".join(
+            f"grown.dimension = {literal(name)} AND grown.head > {{{name}{OFFSET}}} AND ({' OR '.join(unknown)})"
+            for name, unknown in roles.items()
+        )
+        return (
+            f"SELECT {keys} FROM {{target}} LEFT SEMI JOIN (\n    "
+            + "\n    UNION ALL ".join(heads)
+            + f"\n    ) AS grown ON {grown}"
         )
 
     def _base(self, project: Project) -> str:

@@ -31,16 +31,15 @@ USING (
       SELECT `sales_order_hk` FROM `vault`.`hub_sales_order` WHERE load_position > :from_position)
     UNION SELECT `sales_order_hk`, `SalesOrderDetailID` FROM `vault`.`link_order_line` WHERE `sales_order_hk` IN (
       SELECT `sales_order_hk` FROM `vault`.`sat_sales_order` WHERE load_position > :from_position)
-    UNION SELECT `sales_order_hk`, `SalesOrderDetailID` FROM `mart`.`fact_sales_line` WHERE (`order_date_key` = -1 AND (SELECT count(*) FROM `mart`.`dim_date`
-      WHERE load_position > :from_position) > 0)
-      OR (`product_key` = -1 AND (SELECT count(*) FROM `mart`.`dim_product`
-      WHERE load_position > :from_position) > 0)
-      OR (`customer_key` = -1 AND (SELECT count(*) FROM `mart`.`dim_customer`
-      WHERE load_position > :from_position) > 0)
-      OR (`ship_to_key` = -1 AND (SELECT count(*) FROM `mart`.`dim_address`
-      WHERE load_position > :from_position) > 0)
-      OR (`bill_to_key` = -1 AND (SELECT count(*) FROM `mart`.`dim_address`
-      WHERE load_position > :from_position) > 0)
+    UNION SELECT `sales_order_hk`, `SalesOrderDetailID` FROM `mart`.`fact_sales_line` LEFT SEMI JOIN (
+      SELECT 'dim_date' AS dimension, max(load_position) AS head FROM `mart`.`dim_date`
+      UNION ALL SELECT 'dim_product' AS dimension, max(load_position) AS head FROM `mart`.`dim_product`
+      UNION ALL SELECT 'dim_customer' AS dimension, max(load_position) AS head FROM `mart`.`dim_customer`
+      UNION ALL SELECT 'dim_address' AS dimension, max(load_position) AS head FROM `mart`.`dim_address`
+      ) AS grown ON grown.dimension = 'dim_date' AND grown.head > :from_position AND (`order_date_key` = -1)
+        OR grown.dimension = 'dim_product' AND grown.head > :from_position AND (`product_key` = -1)
+        OR grown.dimension = 'dim_customer' AND grown.head > :from_position AND (`customer_key` = -1)
+        OR grown.dimension = 'dim_address' AND grown.head > :from_position AND (`ship_to_key` = -1 OR `bill_to_key` = -1)
   ),
   base AS (
     SELECT base.*

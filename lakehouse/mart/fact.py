@@ -267,7 +267,7 @@ class Fact(Table):
             self.description,
             properties=(
                 ("delta.checkpointInterval", str(settings.delta_checkpoint_interval)),
-                ("delta.enableDeletionVectors", "true"),
+                ("delta.enableDeletionVectors", str(settings.deletion_vectors).lower()),
             ),
         )  # fmt: skip
 

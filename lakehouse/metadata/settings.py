@@ -39,6 +39,9 @@ class Settings(Entity):
     """How often a load is tried again inside a run after a write conflict or a lost connection."""
     wait_seconds: float = Field(default=600, ge=0)
     """How long a load waits for a table that another run writes."""
+    deletion_vectors: bool = False
+    """Deletion vectors of dimensions and facts: a MERGE into a table of many millions of rows is quicker with them, but
+    planning a query over such a table takes seconds more, in every load that reads it."""
     optimize: bool = False
     """Whether ``lakehouse housekeeping`` compacts the table's files (OPTIMIZE)."""
     vacuum_days: int | None = Field(default=None, ge=7)

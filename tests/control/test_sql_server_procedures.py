@@ -137,6 +137,33 @@ def test_a_load_without_a_batch_restarts_by_its_own_last_run(db):
     assert db.load("3", "customer")["ExecutionStatus"] == "E"
 
 
+def test_a_load_without_a_batch_restarts_by_no_other_load(db):
+    failed = db.load("1", "customer")
+    db.copied(failed)
+    db.failed(failed)
+    assert db.load("2", "order")["ExecutionStatus"] == "E"
+    assert db.load("3", "customer", ObjectType="satellite")["ExecutionStatus"] == "E"
+
+
+def test_a_load_without_a_batch_that_was_skipped_meanwhile_restarts_all_the_same(db):
+    db.failed(db.load("1", "customer"))
+    db.SetEnabled(ProjectName="shop", ObjectName="customer", Enabled=False)
+    assert db.load("2", "customer")["ExecutionStatus"] == "C"
+    db.SetEnabled(ProjectName="shop", ObjectName="customer", Enabled=True)
+    assert db.load("3", "customer")["ExecutionStatus"] == "R"
+
+
+def test_a_load_in_a_batch_does_not_go_on_with_one_on_its_own(db):
+    db.failed(db.load("1", "customer"))
+    batch = db.batch("2")
+    inside = db.load("3", "customer", batch)
+    assert inside["ExecutionStatus"] == "E"
+    db.copied(inside)
+    db.failed(inside)
+    db.failed(batch)
+    assert db.load("4", "customer")["ExecutionStatus"] == "R"
+
+
 def test_a_load_belongs_to_the_batch_that_executes(db):
     batch = db.batch("1")
     assert db.load("2", "customer")["BatchExecutionID"] == batch["ExecutionID"]
@@ -323,6 +350,9 @@ def test_empty_text_is_no_object_and_no_external_id(db):
 
 
 def test_parameters_may_come_as_text(db):
+    assert db.LogExecutionStart(
+        ExternalID="0", ProjectName="shop", BatchName="other", ObjectName="alone", ParentExecutionID=""
+    )["Executes"]
     batch = db.batch("1", LongestSeconds="60", Restart="true")
     load = db.load("2", "customer", {"ExecutionID": str(batch["ExecutionID"])})
     assert db.LogRowCount(ExecutionID=str(load["ExecutionID"]), CountType="copied", RowCount="12")["CountedRows"] == 12

@@ -97,7 +97,7 @@ def _finite(value: float) -> float:
 def _whole(value: Any, kind: str) -> int:
     if kind == "BIT" and str(value).lower() in ("true", "false"):
         return int(str(value).lower() == "true")
-    number = int(value) if not isinstance(value, float) else math.trunc(value)
+    number = int(value or 0) if not isinstance(value, float) else math.trunc(value)
     number = int(number != 0) if kind == "BIT" else number
     low, high = WHOLE[kind]
     if not low <= number <= high:
@@ -432,6 +432,7 @@ class Server:
 
 def _plain_index(tree: exp.Create) -> exp.Create:
     tree.set("kind", "INDEX")
+    tree.this.args["params"].set("include", None)
     return tree
 
 

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS `mart`.`dim_product` (
   `load_position` BIGINT NOT NULL COMMENT 'Position of the commit that wrote the row'
 )
 USING DELTA
-TBLPROPERTIES ('delta.checkpointInterval' = '100', 'delta.enableDeletionVectors' = 'true');
+TBLPROPERTIES ('delta.checkpointInterval' = '100', 'delta.enableDeletionVectors' = 'false');
 
 MERGE INTO `mart`.`dim_product` AS target
 USING (

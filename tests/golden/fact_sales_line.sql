@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS `mart`.`fact_sales_line` (
 )
 USING DELTA
 COMMENT 'One row per order line'
-TBLPROPERTIES ('delta.checkpointInterval' = '100', 'delta.enableDeletionVectors' = 'true');
+TBLPROPERTIES ('delta.checkpointInterval' = '100', 'delta.enableDeletionVectors' = 'false');
 
 MERGE INTO `mart`.`fact_sales_line` AS target
 USING (

@@ -68,7 +68,14 @@ GO
 
 IF INDEXPROPERTY(OBJECT_ID(N'[{schema}].[run]', N'U'), N'run_of_object', N'IndexID') IS NULL
 BEGIN
-    CREATE INDEX [run_of_object] ON [{schema}].[run] (project, object, kind);
+    CREATE INDEX [run_of_object] ON [{schema}].[run] (project, object, kind) INCLUDE (status, parent_id);
+END;
+GO
+
+IF INDEXPROPERTY(OBJECT_ID(N'[{schema}].[run]', N'U'), N'run_executing', N'IndexID') IS NULL
+BEGIN
+    CREATE INDEX [run_executing] ON [{schema}].[run] (project, object) INCLUDE (kind, parent_id, alive_until, process)
+        WHERE ended IS NULL;
 END;
 GO
 

@@ -540,6 +540,7 @@ GO
 
 -- Begins a batch (@ObjectName NULL) or a load of it. ExecutionStatus E, R, D: go on; A: it runs already or failed too often;
 -- C: skip. A load belongs to @ParentExecutionID, or to the run of @BatchName that executes, or stands alone.
+-- An orchestrator's empty text ('' or, as a number, 0) is nothing.
 CREATE OR ALTER PROCEDURE [{schema}].[LogExecutionStart]
     @ExternalID NVARCHAR(4000),
     @ProjectName NVARCHAR(4000),
@@ -559,7 +560,7 @@ AS
 BEGIN
     SET NOCOUNT ON;
     SET XACT_ABORT ON;
-    DECLARE @ExecutionID BIGINT, @BatchID BIGINT = @ParentExecutionID, @Refusal NVARCHAR(MAX);
+    DECLARE @ExecutionID BIGINT, @BatchID BIGINT = NULLIF(@ParentExecutionID, 0), @Refusal NVARCHAR(MAX);
     SET @ExternalID = NULLIF(@ExternalID, N'');
     SET @BatchName = NULLIF(@BatchName, N'');
     SET @ObjectName = NULLIF(@ObjectName, N'');
@@ -588,10 +589,10 @@ BEGIN
                 WHERE project = @ProjectName AND object = @BatchName AND kind = N'batch' AND ended IS NULL
                     AND alive_until > @Now);
         END;
-        IF @ParentExecutionID IS NOT NULL AND NOT EXISTS (
-            SELECT 1 FROM [{schema}].[run] WHERE run_id = @ParentExecutionID AND kind = N'batch' AND ended IS NULL)
+        IF @BatchID IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM [{schema}].[run] WHERE run_id = @BatchID AND kind = N'batch' AND ended IS NULL)
         BEGIN
-            SET @Refusal = CONCAT(N'run ', @ParentExecutionID, N' is not executing any more, so ', @ObjectName, N' is not loaded by it.');
+            SET @Refusal = CONCAT(N'run ', @BatchID, N' is not executing any more, so ', @ObjectName, N' is not loaded by it.');
             ROLLBACK TRANSACTION;
             EXEC [{schema}].[Refuse] @Number = 51001, @Text = @Refusal, @RaiseError = @RaiseError;
             RETURN;

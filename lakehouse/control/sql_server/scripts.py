@@ -65,5 +65,5 @@ def checked(schema: str) -> str:
 
 
 def _text(name: str, schema: str) -> str:
-    text = files(__package__).joinpath("scripts", name).read_text(encoding="utf-8")
+    text = files("lakehouse.control.sql_server").joinpath("scripts", name).read_text(encoding="utf-8")
     return text.replace("{schema}", checked(schema)).replace("{version}", str(VERSION))

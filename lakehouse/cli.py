@@ -315,8 +315,9 @@ def reset(
     known = {found.name, *found.batches, *found.sources, *found.tables}
     if name not in known:
         raise MetadataError(f"no batch, source or table '{name}'. {suggestion(name, known)}")
-    told = [f"{name}: {_catalog(found, env).reset(name)}"]
-    if name in found.sources and _catalog(found, env).unfinished(_table_id(found, env, name)):
+    catalog = _catalog(found, env)
+    told = [f"{name}: {catalog.reset(name)}"]
+    if name in found.sources and catalog.unfinished(_table_id(found, env, name)):
         told.append(f"{name}: {_maintenance(project, env).forget(name)}")
     _say(told)
 

@@ -7,8 +7,9 @@ repeats exactly that one: same position, same slice, same landed files.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -60,6 +61,20 @@ class Intent:
     """For a merge: where its changed rows are kept, and their counts."""
     rolls_back: int | None = None
     """For a rollback: the batch run whose rows are taken out; nothing else may be loaded before it is done."""
+
+    def text(self) -> str:
+        """The intent as JSON, as every store keeps it."""
+        moment = self.load_datetime.isoformat() if self.load_datetime else None
+        return json.dumps({**{f.name: getattr(self, f.name) for f in fields(self)}, "load_datetime": moment})
+
+    @classmethod
+    def read(cls, text: str | None) -> Intent | None:
+        """The intent that a store kept, if it keeps one."""
+        if not text:
+            return None
+        value = json.loads(text)
+        moment = datetime.fromisoformat(value["load_datetime"]) if value["load_datetime"] else None
+        return cls(**{**value, "load_datetime": moment})
 
 
 @dataclass(frozen=True)

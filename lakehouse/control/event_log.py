@@ -31,8 +31,8 @@ class Events(Protocol):
     def make(self) -> None:
         """Makes the log if it is not there."""
 
-    def after(self, sequence: int) -> list[tuple[int, str]]:
-        """The events after a sequence number in their order, beginning with the newest snapshot if that is later."""
+    def after(self, sequence: int) -> list[tuple[int, str, str]]:
+        """Number, kind and text of the events after a number in their order, from the newest snapshot if that is later."""
 
     def append(self, sequence: int, kind: str, text: str) -> bool:
         """Writes an event under a number; False if that number was written by somebody else."""
@@ -150,7 +150,7 @@ class EventLogCatalog(SqlCatalog):
 
     def _catch_up(self) -> None:
         """Applies what others wrote; a snapshot begins anew."""
-        for sequence, kind, text in _with_kinds(self._events.after(self._sequence)):
+        for sequence, kind, text in self._events.after(self._sequence):
             if sequence != self._sequence + 1 and kind != SNAPSHOT:
                 raise ControlError(
                     f"the log of the control catalog has no event {self._sequence + 1} before {sequence}. Was something "
@@ -158,17 +158,11 @@ class EventLogCatalog(SqlCatalog):
                 )
             if kind == SNAPSHOT:
                 self._replica.close()
-                self._replica = _replica(rows=False)
-            _apply(self._replica, json.loads(text))
-            self._replica.row_factory = sqlite3.Row
+                self._replica = _replica()
+            for sql, parameters in json.loads(text):
+                self._replica.execute(sql, parameters)
             self._sequence = sequence
             self._since_snapshot = 0 if kind == SNAPSHOT else self._since_snapshot + 1
-
-
-def _with_kinds(events: Iterable[tuple[int, str]]) -> Iterable[tuple[int, str, str]]:
-    for sequence, entry in events:
-        kind, _, text = entry.partition(" ")
-        yield sequence, kind, text
 
 
 def _try(call: _Call, recorder: _Recorder) -> None:
@@ -178,7 +172,7 @@ def _try(call: _Call, recorder: _Recorder) -> None:
     recorder.db.execute("SAVEPOINT one_call")
     try:
         call.result = call.work(recorder)
-    except Exception as error:
+    except Exception as error:  # raised again in the thread that called
         recorder.db.execute("ROLLBACK TO one_call")
         del recorder.statements[kept:]
         call.error = error
@@ -205,15 +199,10 @@ class _Recorder:
             self.execute(sql, row)
 
 
-def _replica(*, rows: bool = True) -> sqlite3.Connection:
+def _replica() -> sqlite3.Connection:
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    db.row_factory = sqlite3.Row if rows else None
+    db.row_factory = sqlite3.Row
     return db
-
-
-def _apply(db: sqlite3.Connection, content: Sequence[Sequence[Any]]) -> None:
-    for sql, parameters in content:
-        db.execute(sql, parameters)
 
 
 def _upgrade(version: int) -> list[str]:

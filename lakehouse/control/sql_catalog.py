@@ -152,7 +152,7 @@ class SqlCatalog(ABC):
     def _fail_run(self, db: Transaction, run: Row, message: str, *, forget: bool = False) -> None:
         """Ends a load that did not succeed: its table is free, its intent stays for the next one."""
         state = _one(db, "SELECT * FROM table_state WHERE claimed_by = ?", run["run_id"])
-        intent = _intent(state["intent"]) if state else None
+        intent = Intent.read(state["intent"]) if state else None
         landed = intent is not None and intent.landed is not None and not forget
         cleared = ", intent = NULL" if forget else ""
         db.execute(f"UPDATE table_state SET claimed_by = NULL{cleared} WHERE claimed_by = ?", (run["run_id"],))
@@ -263,7 +263,7 @@ class SqlCatalog(ABC):
         return None
 
     def _take(self, db: Transaction, batch_run: int, name: str, kind: str, state: Row, status: Status) -> Claim:
-        table, unfinished = state["name"], _intent(state["intent"])
+        table, unfinished = state["name"], Intent.read(state["intent"])
         run_id = self._insert_run(db, batch_run, name, kind, status)
         position = unfinished.position if unfinished else state["issued"] + 1
         offsets = _offsets(db, table)
@@ -306,7 +306,7 @@ class SqlCatalog(ABC):
 
     def intend(self, claim: Claim, intent: Intent) -> None:
         """Writes down what the load is about to do, before its first commit."""
-        text = _intent_text(intent)
+        text = intent.text()
 
         def work(db: Transaction) -> None:
             self._check_held(db, claim)
@@ -363,6 +363,10 @@ class SqlCatalog(ABC):
             "INSERT INTO consumer_offset VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET position = excluded.position",
             [(table, source, position) for source, position in offsets.items()],
         )
+
+    def _replace_offsets(self, db: Transaction, table: str, offsets: Mapping[str, int]) -> None:
+        db.execute("DELETE FROM consumer_offset WHERE target = ?", (table,))
+        self._save_offsets(db, table, offsets)
 
     def _save_counts(self, db: Transaction, claim: Claim, ended: Ended) -> None:
         db.executemany(
@@ -581,7 +585,7 @@ class SqlCatalog(ABC):
     def unfinished(self, table: str) -> Intent | None:
         """What a load of the table that died was about to do."""
         row = self._transact(lambda db: _one(db, "SELECT intent FROM table_state WHERE name = ?", table), reads=True)
-        return _intent(row["intent"]) if row else None
+        return Intent.read(row["intent"]) if row else None
 
     def forget_intent(self, table: str) -> None:
         """Forgets what a load that died was about to do; its rows were taken out, so the generation goes up."""
@@ -615,7 +619,7 @@ class SqlCatalog(ABC):
         if row["status"] == "S":
             return True
         state = _one(db, "SELECT intent FROM table_state WHERE name = ?", row["table_name"])
-        intent = _intent(state["intent"]) if state else None
+        intent = Intent.read(state["intent"]) if state else None
         return intent is not None and intent.row_audit_id == row["row_audit_id"]
 
     def _refuse_middle(self, db: Transaction, row: Row, batch_run: int) -> None:
@@ -658,8 +662,7 @@ class SqlCatalog(ABC):
             "generation = generation + 1, claimed_by = NULL, intent = NULL, ended_once = ? WHERE name = ?",
             (before["head"], before["row_total"], before["live_keys"], before["last_load_datetime"], before["ended_once"], written.table),
         )  # fmt: skip
-        db.execute("DELETE FROM consumer_offset WHERE target = ?", (written.table,))
-        self._save_offsets(db, written.table, before["offsets"])
+        self._replace_offsets(db, written.table, before["offsets"])
         db.execute("DELETE FROM checkpoint WHERE name = ? AND position > ?", (written.table, before["head"]))
         db.execute("DELETE FROM file WHERE run_id = ?", (written.run_id,))
         db.execute("DELETE FROM parameter WHERE project = ? AND object = ?", (self.project, written.object))
@@ -674,8 +677,7 @@ class SqlCatalog(ABC):
 
         def work(db: Transaction) -> None:
             self._check_held(db, claim)
-            db.execute("DELETE FROM consumer_offset WHERE target = ?", (claim.table,))
-            self._save_offsets(db, claim.table, offsets)
+            self._replace_offsets(db, claim.table, offsets)
             cleared = ", row_total = 0, live_keys = 0, generation = generation + 1" if empty else ""
             db.execute(
                 f"UPDATE table_state SET claimed_by = NULL, intent = NULL, delta_version = NULL{cleared} WHERE name = ?",
@@ -755,36 +757,6 @@ def _sortable(value: str, data_type: str) -> Any:
     if number.is_nan():
         raise ControlError(f"a watermark of type {data_type} cannot be '{value}'.")
     return number
-
-
-def _intent_text(intent: Intent) -> str:
-    return json.dumps(
-        {
-            "position": intent.position,
-            "heads": dict(intent.heads),
-            "row_audit_id": intent.row_audit_id,
-            "load_datetime": intent.load_datetime.isoformat() if intent.load_datetime else None,
-            "landed": intent.landed,
-            "changes": intent.changes,
-            "rolls_back": intent.rolls_back,
-        }
-    )
-
-
-def _intent(text: str | None) -> Intent | None:
-    if not text:
-        return None
-    value = json.loads(text)
-    moment = datetime.fromisoformat(value["load_datetime"]) if value["load_datetime"] else None
-    return Intent(
-        value["position"],
-        value["heads"],
-        value["row_audit_id"],
-        moment,
-        value["landed"],
-        value["changes"],
-        value["rolls_back"],
-    )
 
 
 def _state(row: Row) -> TableState:

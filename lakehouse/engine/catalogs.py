@@ -25,8 +25,7 @@ def open_catalog(project: Project, environment: Environment, spark: SparkSession
     Raises:
         ControlError: it cannot be reached, or is of a newer version.
     """
-    folder = Path(environment.warehouse).expanduser()
-    folder = folder if folder.is_absolute() else (project.folder / folder).resolve()
+    folder = project.path(environment.warehouse)
     control = environment.control
     if isinstance(control, SqlServerControl):
         return _sql_server(project, environment, control)

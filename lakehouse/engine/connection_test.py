@@ -6,12 +6,12 @@ Rule: every step is told; a failing one says what to do; no secret is ever shown
 from __future__ import annotations
 
 from lakehouse.engine.catalogs import open_catalog
+from lakehouse.engine.intake import file_pattern, offered, source_table
 from lakehouse.engine.session import spark_session
 from lakehouse.errors import MetadataError, SourceError, suggestion
-from lakehouse.metadata.connection import FilesConnection
+from lakehouse.metadata.connection import DeltaConnection, FilesConnection
 from lakehouse.metadata.environment import Environment, SqlServerControl
 from lakehouse.metadata.project import Project
-from lakehouse.sql.identifiers import quote
 
 
 def test_connection(project: Project, environment: Environment, name: str) -> list[str]:
@@ -31,36 +31,30 @@ def test_connection(project: Project, environment: Environment, name: str) -> li
     connection = project.connections[name]
     if isinstance(connection, FilesConnection):
         return _files(project, environment, name, connection)
-    return _tables(project, name, connection.catalog)
+    return _tables(project, name, connection)
 
 
 test_connection.__test__ = False  # type: ignore[attr-defined]  # its name is the command's, it is no test
 
 
 def _files(project: Project, environment: Environment, name: str, connection: FilesConnection) -> list[str]:
-    from pathlib import Path
-
-    folder = Path(environment.paths.get(name, connection.path)).expanduser()
-    folder = folder if folder.is_absolute() else (project.folder / folder).resolve()
+    folder = project.path(environment.paths.get(name, connection.path))
     if not folder.is_dir():
         raise SourceError(f"connection '{name}': the folder {folder} is not there or may not be read.")
     told = [f"folder {folder}: there"]
     for source_name, source in project.sources.items():
         if source.connection == name:
-            table = source.object.rpartition(".")[2]
-            pattern = (source.files or connection.files).format(table=table, format=connection.format)
-            told.append(
-                f"source {source_name}: {sum(1 for p in folder.glob(pattern) if p.is_file())} files match {pattern}"
-            )
+            pattern = file_pattern(source, connection)
+            told.append(f"source {source_name}: {len(offered(folder, pattern))} files match {pattern}")
     return told
 
 
-def _tables(project: Project, name: str, catalog: str | None) -> list[str]:
+def _tables(project: Project, name: str, connection: DeltaConnection) -> list[str]:
     spark = spark_session()
     told = []
     for source_name, source in project.sources.items():
         if source.connection == name:
-            table = f"{quote(catalog)}.{source.object}" if catalog else source.object
+            table = source_table(source, connection)
             if not spark.catalog.tableExists(table):
                 raise SourceError(f"connection '{name}': the table {table} of source '{source_name}' is not there.")
             told.append(f"source {source_name}: table {table} is there, {len(spark.table(table).columns)} columns")

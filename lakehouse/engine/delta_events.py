@@ -44,13 +44,13 @@ class DeltaEvents:
         with self._exclusive():
             self._make()
 
-    def after(self, sequence: int) -> list[tuple[int, str]]:
-        """The events after a sequence number in their order, beginning with the newest snapshot if that is later."""
+    def after(self, sequence: int) -> list[tuple[int, str, str]]:
+        """Number, kind and text of the events after a number in their order, from the newest snapshot if that is later."""
         rows = self._spark.sql(
-            f"SELECT sequence, concat(kind, ' ', content) AS entry FROM {self._table} WHERE sequence > {sequence} AND sequence >= "
+            f"SELECT sequence, kind, content FROM {self._table} WHERE sequence > {sequence} AND sequence >= "
             f"(SELECT coalesce(max(sequence), 0) FROM {self._table} WHERE kind = 'snapshot') ORDER BY sequence"
         ).collect()
-        return [(int(row["sequence"]), str(row["entry"])) for row in rows]
+        return [(int(row["sequence"]), str(row["kind"]), str(row["content"])) for row in rows]
 
     def append(self, sequence: int, kind: str, text: str) -> bool:
         """Writes an event under a number; False if that number was written by somebody else."""

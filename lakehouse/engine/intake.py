@@ -65,10 +65,8 @@ def _waiting_files(
         raise SourceError(
             f"source '{source.name}': the folder {root} of connection '{source.connection}' is not there."
         )
-    pattern = (source.files or connection.files).format(
-        table=source.object.rpartition(".")[2], format=connection.format
-    )
-    paths = sorted(path for path in root.glob(pattern) if path.is_file())
+    pattern = file_pattern(source, connection)
+    paths = offered(root, pattern)
     files = [file for path in paths if (file := _file(path)) not in known]
     if source.one_delivery == "all":
         return [Delivery(pattern, tuple(files))] if files else []
@@ -76,6 +74,21 @@ def _waiting_files(
         return [Delivery(Path(file.path).name, (file,)) for file in files]
     folders = groupby(files, key=lambda file: str(Path(file.path).parent))
     return [Delivery(Path(folder).name, tuple(group)) for folder, group in folders]
+
+
+def file_pattern(source: Source, connection: FilesConnection) -> str:
+    """The pattern of a source's files below the folder of its connection."""
+    return (source.files or connection.files).format(table=source.object.rpartition(".")[2], format=connection.format)
+
+
+def offered(folder: Path, pattern: str) -> list[Path]:
+    """The files that match a pattern, by their paths."""
+    return sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def source_table(source: Source, connection: DeltaConnection) -> str:
+    """The table that a source reads."""
+    return f"{quote(connection.catalog)}.{source.object}" if connection.catalog else source.object
 
 
 def _file(path: Path) -> File:
@@ -91,7 +104,7 @@ def _digest(content: bytes) -> Any:
 def _waiting_rows(
     spark: SparkSession, source: Source, connection: DeltaConnection, marks: Mapping[str, str | None]
 ) -> list[Delivery]:
-    name = f"{quote(connection.catalog)}.{source.object}" if connection.catalog else source.object
+    name = source_table(source, connection)
     if not spark.catalog.tableExists(name):
         raise SourceError(f"source '{source.name}': the table {name} is not there.")
     version = int(spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").collect()[0]["version"])

@@ -7,8 +7,7 @@ local session the catalog forgets its tables, so a table that lies in the wareho
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +38,7 @@ class Workspace:
     @property
     def warehouse(self) -> Path:
         """The folder of the local warehouse."""
-        return self._folder(self.environment.warehouse)
+        return self.project.path(self.environment.warehouse)
 
     @property
     def local(self) -> bool:
@@ -56,16 +55,12 @@ class Workspace:
 
     def connection_path(self, connection: str, given: str) -> Path:
         """The folder of a files connection."""
-        return self._folder(self.environment.paths.get(connection, given))
+        return self.project.path(self.environment.paths.get(connection, given))
 
     @property
     def landing_root(self) -> Path:
         """The folder of the landed files of all runs."""
-        return self._folder(self.environment.landing) if self.environment.landing else self.warehouse / "landing"
-
-    def _folder(self, text: str) -> Path:
-        path = Path(text).expanduser()
-        return path if path.is_absolute() else (self.project.folder / path).resolve()
+        return self.project.path(self.environment.landing) if self.environment.landing else self.warehouse / "landing"
 
     def name(self, relation: Relation) -> str:
         """The quoted name of a table."""
@@ -75,11 +70,9 @@ class Workspace:
         """The name by which the control catalog knows a table: the same for every project that writes it."""
         return table_id(self.environment, relation)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """This workspace for one process and thread at a time, where it is local: two Java processes have no atomic commit."""
-        with self._lock.held(self.warehouse / ".lock" if self.local else None):
-            yield
+        return self._lock.held(self.warehouse / ".lock" if self.local else None)
 
     def make_schemas(self) -> None:
         """Creates the schemas of all layers; on a local session below the warehouse folder."""

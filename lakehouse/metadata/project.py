@@ -48,6 +48,11 @@ class Project:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     places: Mapping[tuple[str, str], tuple[LocatedYaml, Location]] = field(default_factory=dict)
 
+    def path(self, text: str) -> Path:
+        """A folder that the metadata names: absolute, in a home, or relative to the project."""
+        path = Path(text).expanduser()
+        return path if path.is_absolute() else (self.folder / path).resolve()
+
     def place(self, section: str, name: str, location: Location = ()) -> str:
         """file:line of an entity, or of a part of it."""
         if (section, name) not in self.places:

@@ -30,7 +30,7 @@ class MemoryEvents:
     def after(self, sequence):
         snapshots = [s for s, kind, _ in self.rows if kind == "snapshot"]
         first = max(snapshots, default=0)
-        return [(s, f"{kind} {text}") for s, kind, text in self.rows if s > sequence and s >= first]
+        return [(s, kind, text) for s, kind, text in self.rows if s > sequence and s >= first]
 
     def append(self, sequence, kind, text):
         with self.turn:
@@ -542,3 +542,18 @@ def test_threads_of_a_run_lose_nothing(store):
     assert sorted(row.object for row in rows[1:]) == sorted(f"hub_{number}" for number in range(16))
     assert {row.status for row in rows} == {"S"}
     assert len({row.run_id for row in rows}) == 17
+
+
+def test_a_new_process_reads_the_log_from_its_newest_snapshot(monkeypatch):
+    monkeypatch.setattr("lakehouse.control.event_log.SNAPSHOT_EVERY", 5)
+    events = MemoryEvents()
+    first = EventLogCatalog(events, "shop", clock=Clock())
+    for number in range(6):
+        run = first.start_batch(f"batch {number}").run_id
+        load(first, run, f"hub_{number}", f"vault.hub_{number}")
+        first.end_batch(run, "S")
+    assert [kind for _, kind, _ in events.rows].count("snapshot") >= 2
+    assert len(events.after(0)) < len(events.rows)
+    second = EventLogCatalog(events, "shop", clock=Clock())
+    assert second.batches(10) == first.batches(10)
+    assert second.start_batch("later").run_id == max(row.run_id for row in first.latest_batch()) + 1

@@ -243,7 +243,7 @@ class SqlServerCatalog:
 
     def intend(self, claim: Claim, intent: Intent) -> None:
         """Writes down what the load is about to do, before its first commit."""
-        text = _intent_text(intent)
+        text = intent.text()
         self._call("SaveIntent", ExecutionID=claim.run_id, TableName=claim.table, Intent=text, RaiseError=False)
 
     def adopt(self, claim: Claim, head: int) -> Claim:
@@ -401,7 +401,7 @@ class SqlServerCatalog:
     def unfinished(self, table: str) -> Intent | None:
         """What a load of the table that died was about to do."""
         rows = self._call("GetIntent", TableName=table)
-        return _intent(rows[0]["Intent"]) if rows else None
+        return Intent.read(rows[0]["Intent"]) if rows else None
 
     def forget_intent(self, table: str) -> None:
         """Forgets what a load that died was about to do; its rows were taken out, so the generation goes up."""
@@ -458,7 +458,7 @@ def _claim(row: Row, object_name: str, table: str) -> Claim:
         TableState(row["Generation"], row["Head"], row["RowTotal"], row["LiveKeys"], last, row["DeltaVersion"]),
         row["Position"],
         {offset["source"]: offset["position"] for offset in json.loads(row["Offsets"] or "[]")},
-        _intent(row["Intent"]),
+        Intent.read(row["Intent"]),
         bool(row["Known"]),
         row["ExecutionStatus"],
     )
@@ -471,29 +471,6 @@ def _moment(value: object) -> datetime | None:
 
 def _offsets_text(offsets: Mapping[str, int]) -> str:
     return json.dumps([{"source": source, "position": position} for source, position in offsets.items()])
-
-
-def _intent_text(intent: Intent) -> str:
-    moment = intent.load_datetime
-    return json.dumps(
-        {
-            "position": intent.position,
-            "heads": dict(intent.heads),
-            "row_audit_id": intent.row_audit_id,
-            "load_datetime": moment.isoformat() if moment else None,
-            "landed": intent.landed,
-            "changes": intent.changes,
-            "rolls_back": intent.rolls_back,
-        }
-    )
-
-
-def _intent(text: str | None) -> Intent | None:
-    if not text:
-        return None
-    value = json.loads(text)
-    moment = datetime.fromisoformat(value["load_datetime"]) if value["load_datetime"] else None
-    return Intent(**{**value, "load_datetime": moment})
 
 
 def _written(row: Row) -> Written:

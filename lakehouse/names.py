@@ -31,6 +31,15 @@ EFFECTIVE_TO = "effective_to"
 CURRENT_FLAG = "current_flag"
 VERSION_NUMBER = "version_number"
 
+ACTIVE_FLAG = "active_flag"
+"""Whether a combination of a link holds from a row of its effectivity satellite on."""
+STARTS_AT = "starts_at"
+ENDS_AT = "ends_at"
+REVERSAL_FLAG = "reversal_flag"
+"""Whether a row of a non-historised link takes a former one back."""
+STATUS = "status"
+"""What a status tracking satellite says of a key: I it is there (again), U it changed, D it is gone."""
+
 UNKNOWN_KEY = -1
 """Surrogate key of the unknown member."""
 OPEN_END = "9999-12-31"
@@ -58,6 +67,10 @@ SYSTEM_COLUMNS = frozenset(
         EFFECTIVE_TO,
         CURRENT_FLAG,
         VERSION_NUMBER,
+        ACTIVE_FLAG,
+        STARTS_AT,
+        ENDS_AT,
+        REVERSAL_FLAG,
     }
 )
 

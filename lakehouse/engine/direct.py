@@ -82,7 +82,8 @@ def _inputs(
                 f"{table.name}: no rows given for its input '{entry.name}'. Given: {', '.join(given) or 'none'}."
             )
         frame = spark.table(rows) if isinstance(rows, str) else rows
-        relations[entry.name] = frame if entry.whole else _stamped(frame, table.name, entry.name)
+        log = entry.relation.layer == "persistent_stage"
+        relations[entry.name] = _stamped(frame, table.name, entry.name) if log else frame
         relations[entry.name + OFFSET] = "-1"
     return relations
 
@@ -100,6 +101,7 @@ def _stamped(frame: DataFrame, table: str, name: str) -> DataFrame:
         CHANGE_TYPE: F.lit("I"),
         ROW_AUDIT_ID: F.lit(None).cast("bigint"),
         CHANGED_SUBJECTS: F.lit(None).cast("array<string>"),
+        LOAD_POSITION: F.lit(0).cast("bigint"),
     }
     missing = {column: value for column, value in defaults.items() if column not in columns}
     return frame.withColumns(missing) if missing else frame

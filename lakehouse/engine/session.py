@@ -34,14 +34,14 @@ SETTINGS = {
 }
 
 SMALL = {
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC",
+    "spark.driver.extraJavaOptions": "-XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "1",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.defaultSizeInBytes": "1048576",
 }
-"""For a few thousand rows a load is mostly planning and compiling: interpreted plans and a quick JIT take half the time."""
+"""For a few thousand rows a load is mostly planning and compiling: interpreted plans take half the time."""
 
 
 def spark_session(*, cores: int | None = None, small: bool = False) -> SparkSession:

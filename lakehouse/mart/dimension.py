@@ -257,7 +257,12 @@ LEFT JOIN {{{self.name}}} AS {name}
                 TargetColumn(EFFECTIVE_TO, "timestamp", "Until when it holds, exclusive (UTC)"),
                 TargetColumn(CURRENT_FLAG, "boolean", "Whether the version holds still", required=True),
                 TargetColumn(VERSION_NUMBER, "int", "1 for a member's first version", required=True),
-                TargetColumn("member_hk", "binary", f"Hash key of {self.from_}: the durable key", required=True),
+                TargetColumn(
+                    "member_hk",
+                    project.hashes_of(self.from_).type,
+                    f"Hash key of {self.from_}: the durable key",
+                    required=True,
+                ),
                 TargetColumn(
                     LOAD_DATETIME, "timestamp", "Load date-time of the newest row it was made from (UTC)", required=True
                 ),
@@ -302,7 +307,7 @@ LEFT JOIN {{{self.name}}} AS {name}
         hk = self._hub(project).hash_key
         arms = [_changed(place.table, hk) for place in self._own(project)]
         arms += [_changed(self.from_, hk), *self._referring(project, "", joins)]
-        arms.append(f"SELECT {hashing.zero_key(settings.hash_algorithm)} AS member_hk")
+        arms.append(f"SELECT {project.hashes_of(self.from_).zero_key} AS member_hk")
         yield "touched AS (\n  -- the members that new rows concern\n  " + "\n  UNION ".join(arms) + "\n)"
 
     def _referring(self, project: Project, alias: str, joins: Mapping[str, Join]) -> list[str]:
@@ -392,7 +397,7 @@ LEFT JOIN {{{self.name}}} AS {name}
         struct = f"struct({', '.join(['deleted', *tracked])})"
         names = [*self._hub(project).business_columns(project), *self.columns]
         end = "NULL" if settings.open_end == "null" else f"TIMESTAMP '{OPEN_END}'"
-        key = hashing.surrogate_key([("member_hk", "binary"), ("valid_from", "timestamp")])
+        key = hashing.surrogate_key([("member_hk", project.hashes_of(self.from_).type), ("valid_from", "timestamp")])
         yield f"""numbered AS (
   -- a version begins where the member appears, goes, returns, or a type 2 column differs
   SELECT *, sum(begins) OVER (PARTITION BY member_hk ORDER BY valid_from) AS island
@@ -433,7 +438,7 @@ LEFT JOIN {{{self.name}}} AS {name}
         low = f"TIMESTAMP '{LOW_DATE}'"
         return (
             f"CAST({UNKNOWN_KEY} AS BIGINT), {', '.join(values)}, {low}, {end}, TRUE, 1, "
-            f"{hashing.zero_key(settings.hash_algorithm)}, {low}, NULL, FALSE, 1, 0, 0"
+            f"{project.hashes_of(self.from_).zero_key}, {low}, NULL, FALSE, 1, 0, 0"
         )
 
     def _difference(self, project: Project) -> str:
@@ -469,9 +474,8 @@ def hub_key(project: Project, hub: KeyedTable, given: tuple[Part, ...]) -> str:
     """A hub's hash key over parts that refer to it, cast to its types; NULL where a part is missing."""
     types = hub.business_columns(project).values()
     parts = tuple(cast_part(part, data_type) for part, data_type in zip(given, types, strict=True))
-    missing = " OR ".join(hashing.is_missing(*part) for part in parts)
-    algorithm = project.settings_of("tables", hub.name).hash_algorithm
-    return f"CASE WHEN NOT ({missing}) THEN {hashing.hash_key(parts, algorithm=algorithm)} END"
+    hashes = project.hashes_of(hub.name)
+    return f"CASE WHEN NOT ({hashes.is_missing(parts)}) THEN {hashes.key(parts)} END"
 
 
 def _cast(values: Mapping[str, str], given: Mapping[str, DimensionColumn]) -> dict[str, str]:

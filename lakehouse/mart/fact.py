@@ -259,7 +259,7 @@ class Fact(Table):
                   for role, reference in self.dimensions.items()),
                 *(TargetColumn(name, data_type, described.get(name, "Grain")) for name, data_type in types.items()),
                 TargetColumn("event_datetime", "timestamp", "When it happened (UTC)"),
-                *(TargetColumn(key, "binary", "Hash key, to join back to the vault", required=True) for key in self._extra_keys(project)),
+                *(TargetColumn(key, data_type, "Hash key, to join back to the vault", required=True) for key, data_type in self._extra_keys(project).items()),
                 TargetColumn(LOAD_DATETIME, "timestamp", "Load date-time of the newest row it was made from (UTC)", required=True),
                 TargetColumn(ROW_AUDIT_ID, "bigint", "The run that staged its key"),
                 TargetColumn(LOAD_POSITION, "bigint", "Position of the commit that wrote the row", required=True),
@@ -276,9 +276,10 @@ class Fact(Table):
         assert isinstance(dimension, ConformedDimension)
         return "bigint" if dimension.hub else "int"
 
-    def _extra_keys(self, project: Project) -> tuple[str, ...]:
+    def _extra_keys(self, project: Project) -> dict[str, str]:
         grain = {_plain(column).lower() for column in self.grain}
-        return tuple(key for key in self._keys(project) if key.lower() not in grain)
+        types = self._start(project).columns_of(project)
+        return {key: types[key] for key in self._keys(project) if key.lower() not in grain}
 
     def _select(self, project: Project) -> str:
         ctes = [

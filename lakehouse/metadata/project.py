@@ -25,6 +25,7 @@ from lakehouse.metadata.settings import ResolvedSetting, Settings, SettingsLayer
 from lakehouse.metadata.source import Source
 from lakehouse.metadata.table import KeyedTable, Load, Problem, Registry, Subject, Table
 from lakehouse.names import staged
+from lakehouse.sql.presets import Hashing
 
 PROJECT_FILE = "lakehouse.yml"
 SECTIONS = ("connections", "sources", "tables", "batches", "environments")
@@ -114,6 +115,10 @@ class Project:
     def settings_of(self, section: str, name: str) -> Settings:
         """The settings that hold for a source or table."""
         return effective(self.settings_layers(section, name))
+
+    def hashes_of(self, table: str) -> Hashing:
+        """How the keys and columns of a table are hashed."""
+        return self.settings_of("tables", table).hashes
 
     def resolved_settings(self, name: str) -> tuple[ResolvedSetting, ...]:
         """Every setting of a source or table with where it came from.

@@ -12,13 +12,21 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lakehouse.metadata.entity import Entity, Percent
+from lakehouse.sql.presets import Algorithm, Hashing, Output, PresetName, hashing_of
 
 
 class Settings(Entity):
     """Every setting, with its default and meaning."""
 
-    hash_algorithm: Literal["md5", "sha256"] = "md5"
-    """Algorithm of hash keys and hash diffs: MD5 (16 bytes) or SHA-256 (32 bytes), as BINARY. Fixed once loaded."""
+    hashing: PresetName = "lakehouse"
+    """How keys and columns become hashes: this library's injective way, or exactly that of another tool whose tables are
+    loaded on. Fixed once loaded."""
+    hash_algorithm: Algorithm | None = None
+    """Algorithm of hash keys and hash diffs; the preset's own (MD5, BimlFlex SHA-1) if left out."""
+    hash_output: Output | None = None
+    """Hashes as BINARY or as hexadecimal text; the preset's own (BINARY, the others text) if left out."""
+    hash_casing: Literal["upper", "keep"] = "upper"
+    """Preset automate_dv only: whether text is upper-cased before it is hashed."""
     null_references: Literal["zero_key", "exclude"] = "zero_key"
     """A link row whose reference is NULL: points at the zero key, or is left out and counted as excluded."""
     satellite_deletes: Literal["track", "ignore"] = "track"
@@ -48,6 +56,11 @@ class Settings(Entity):
     """After how many days ``lakehouse housekeeping`` deletes files that the table no longer uses (VACUUM); never if left out."""
     delta_checkpoint_interval: int = Field(default=100, ge=1)
     """Commits between two checkpoints of a Delta log."""
+
+    @property
+    def hashes(self) -> Hashing:
+        """How keys and columns are hashed."""
+        return hashing_of(self.hashing, self.hash_algorithm, self.hash_output, casing=self.hash_casing == "upper")
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,14 @@ class KeyedTable(Table):
         """The parts of its hash key over the columns of a source; None if the source does not feed it."""
         raise NotImplementedError
 
+    def key_over(self, project: Project, source: str) -> str | None:
+        """SQL for its hash key over a row of the source, NULL where the row has none; None if the source does not feed it."""
+        raise NotImplementedError
+
+    def end_parts(self, project: Project, source: str, label: str) -> tuple[Part, ...] | None:
+        """The business key parts of one end over a source; None where there is no such end, as in a hub."""
+        return None
+
     def business_columns(self, project: Project) -> Mapping[str, str]:
         """Its business key columns (hub) or child keys (link), with their types."""
         raise NotImplementedError

@@ -1,9 +1,7 @@
-"""Hash keys, hash diffs and fingerprints of the default preset ``lakehouse``.
+"""The canonical text of values, how texts are joined, fingerprints and surrogate keys.
 
-Rule: a value has one canonical text per type, independent of the session; each part of a hash is ``<length>:<text>``
-and NULL is ``-``, so the joined text is injective: ('A~B', 'C') and ('A', 'B~C') differ, NULL differs from '' and from
-any text. Hash key parts are trimmed and upper-cased, hash diffs are exact. MD5 to 16 bytes BINARY, SHA-256 by setting.
-A fingerprint is 64 bits (xxhash64 with a NULL bit per column) and only ever finds out *whether* a row of one key changed:
+Rule: a value has one canonical text per type, independent of the session; texts are joined as ``<length>:<text>`` and
+NULL is ``-``, so the joined text is injective: ('A~B', 'C') and ('A', 'B~C') differ, NULL differs from '' and any text. A fingerprint is 64 bits (xxhash64 with a NULL bit per column) and only ever finds out *whether* a row of one key changed:
 the odds of missing a change are 2^-64 per changed row.
 Source: Linstedt & Olschimke, Building a Scalable Data Warehouse with Data Vault 2.0 (2015), hashing; Spark's functions.
 """
@@ -12,13 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lakehouse.sql.identifiers import literal
-
 Part = tuple[str, str]
 """An SQL expression and its data type."""
-
-ALGORITHMS = {"md5": "md5({})", "sha256": "sha2({}, 256)"}
-HASH_BYTES = {"md5": 16, "sha256": 32}
 
 
 def canonical_text(expression: str, data_type: str) -> str:
@@ -47,25 +40,6 @@ def key_text(expression: str, data_type: str) -> str:
     return f"upper(trim({text}))" if data_type == "string" else text
 
 
-def hash_key(parts: Sequence[Part], *, algorithm: str = "md5") -> str:
-    """SQL for the hash key of a business key, as BINARY. Order matters: pass the parts in business-key order.
-
-    >>> hash_key([("`id`", "int")])
-    "unhex(md5(coalesce(concat(char_length(CAST(`id` AS STRING)), ':', CAST(`id` AS STRING)), '-')))"
-    """
-    return _hash([key_text(*part) for part in parts], algorithm)
-
-
-def hash_diff(parts: Sequence[Part], *, algorithm: str = "md5") -> str:
-    """SQL for the hash diff of descriptive columns, as BINARY: exact, in metadata order, never NULL."""
-    return _hash([canonical_text(*part) for part in parts], algorithm)
-
-
-def zero_key(algorithm: str = "md5") -> str:
-    """SQL for the key that stands for "no reference": zero bytes as long as a hash key."""
-    return f"unhex({literal('00' * HASH_BYTES[algorithm])})"
-
-
 def fingerprint(parts: Sequence[Part]) -> str:
     """SQL for the 64-bit fingerprint of values, NULL-safe.
 
@@ -79,7 +53,7 @@ def fingerprint(parts: Sequence[Part]) -> str:
 
 def surrogate_key(parts: Sequence[Part]) -> str:
     """SQL for a BIGINT surrogate key from values, the same for ever and on every machine."""
-    return f"xxhash64({_joined([canonical_text(*part) for part in parts])})"
+    return f"xxhash64({joined([canonical_text(*part) for part in parts])})"
 
 
 def is_missing(expression: str, data_type: str) -> str:
@@ -88,11 +62,12 @@ def is_missing(expression: str, data_type: str) -> str:
     return f"({null} OR trim({expression}) = '')" if data_type == "string" else null
 
 
-def _hash(texts: Sequence[str], algorithm: str) -> str:
-    return f"unhex({ALGORITHMS[algorithm].format(_joined(texts))})"
+def joined(texts: Sequence[str]) -> str:
+    """SQL for texts as one: ``<length>:<text>`` each and ``-`` for NULL, so no two lists give the same text.
 
-
-def _joined(texts: Sequence[str]) -> str:
+    >>> joined(["a", "b"])
+    "concat(coalesce(concat(char_length(a), ':', a), '-'), coalesce(concat(char_length(b), ':', b), '-'))"
+    """
     parts = [f"coalesce(concat(char_length({text}), ':', {text}), '-')" for text in texts]
     return parts[0] if len(parts) == 1 else f"concat({', '.join(parts)})"
 

@@ -27,9 +27,9 @@ from lakehouse.metadata.table import (
     source_part,
 )
 from lakehouse.names import CHANGE_TYPE, SYSTEM_COLUMNS, hash_key
-from lakehouse.sql import hashing
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.hashing import Part
+from lakehouse.sql.presets import Hashing
 from lakehouse.sql.select import Select, columns
 from lakehouse.sql.types import same_family
 from lakehouse.vault.columns import STAMPS, properties, stamped, typed_columns
@@ -75,11 +75,16 @@ class Hub(KeyedTable):
 
     def columns_of(self, project: Project) -> Mapping[str, str]:
         """Business key and hash key."""
-        return {self.hash_key: "binary", **self.business_columns(project)}
+        return {self.hash_key: project.hashes_of(self.name).type, **self.business_columns(project)}
 
     def key_parts(self, project: Project, source: str) -> tuple[Part, ...] | None:
         """The business key over the columns of a source; of its first occurrence where there are several."""
         return self._parts(project, source, self.sources[source][0]) if source in self.sources else None
+
+    def key_over(self, project: Project, source: str) -> str | None:
+        """The hash key of the business key; NULL where it is missing."""
+        parts = self.key_parts(project, source)
+        return _key(project.hashes_of(self.name), parts) if parts else None
 
     def parts_of(self, project: Project, source: str, named: tuple[str, ...]) -> tuple[Part, ...]:
         """The business key over columns that refer to it, cast to its types."""
@@ -141,9 +146,8 @@ class Hub(KeyedTable):
     def load(self, project: Project) -> Load:
         """Insert the keys that the hub does not have."""
         settings = project.settings_of("tables", self.name)
-        key = TargetColumn(
-            self.hash_key, "binary", f"{settings.hash_algorithm.upper()} of the business key", required=True
-        )
+        hashes = settings.hashes
+        key = TargetColumn(self.hash_key, hashes.type, f"{hashes.algorithm.upper()} of the business key", required=True)
         definition = TableDefinition(
             (key, *typed_columns(self.business_columns(project), "Business key"), *STAMPS),
             self.description,
@@ -155,28 +159,30 @@ class Hub(KeyedTable):
             layer=self.layer,
             definition=definition,
             inputs=tuple(Input(source, project.log(source)) for source in self.sources),
-            select=Select(self._select(project, settings.hash_algorithm)),
+            select=Select(self._select(project, hashes)),
             write="append",
             keys=(self.hash_key,),
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
             settings=settings,
         )
 
-    def _select(self, project: Project, algorithm: str) -> str:
+    def _select(self, project: Project, hashes: Hashing) -> str:
         arms = [
-            self._arm(project, source, named, algorithm)
+            self._arm(project, source, named, hashes)
             for source, occurrences in self.sources.items()
             for named in occurrences
         ]
         names = [self.hash_key, *self.business_key, *stamped()]
         return insert_only("\nUNION ALL\n".join(arms), self.hash_key, names)
 
-    def _arm(self, project: Project, source: str, named: tuple[str, ...], algorithm: str) -> str:
+    def _arm(self, project: Project, source: str, named: tuple[str, ...], hashes: Hashing) -> str:
         parts = self._parts(project, source, named)
-        missing = " OR ".join(hashing.is_missing(*part) for part in parts)
-        key = f"CASE WHEN NOT ({missing}) THEN {hashing.hash_key(parts, algorithm=algorithm)} END"
         keys = {name: expression for name, (expression, _) in zip(self.business_key, parts, strict=True)}
         return f"""SELECT
-{columns({self.hash_key: key, **keys, **stamped()})}
+{columns({self.hash_key: _key(hashes, parts), **keys, **stamped()})}
 FROM {{{source}}}
 WHERE {CHANGE_TYPE} <> 'D'"""
+
+
+def _key(hashes: Hashing, parts: tuple[Part, ...]) -> str:
+    return f"CASE WHEN NOT ({hashes.is_missing(parts)}) THEN {hashes.key(parts)} END"

@@ -103,6 +103,7 @@ def test_the_restart_copies_nothing_and_loads_what_is_missing(lake: Lake, monkey
     assert lake.run()["customer"].message == "all 1 files known"
 
 
+@pytest.mark.classic
 def test_an_error_that_passes_is_tried_again_and_bad_data_is_not(lake: Lake, monkeypatch):
     lake.deliver(customer=FIRST)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
@@ -116,6 +117,7 @@ def test_an_error_that_passes_is_tried_again_and_bad_data_is_not(lake: Lake, mon
     assert tried == ["sat_customer"]
 
 
+@pytest.mark.classic
 def test_a_full_disk_is_told_plainly_and_the_run_goes_on_when_there_is_room(lake: Lake, monkeypatch):
     lake.deliver(customer=FIRST)
     breaking(monkeypatch, "java.io.IOException: No space left on device", only="hub_customer")
@@ -140,6 +142,7 @@ class Unreachable:
         return getattr(self._catalog, name)
 
 
+@pytest.mark.classic
 def test_a_lost_control_connection_leaves_a_failed_run_and_a_clean_restart(lake: Lake):
     lake.deliver(customer=FIRST)
     lost = Unreachable(catalog_of(lake), {"end", "fail"})
@@ -153,6 +156,7 @@ def test_a_lost_control_connection_leaves_a_failed_run_and_a_clean_restart(lake:
     assert len(lake.rows("persistent_stage", "files_customer")) == 2
 
 
+@pytest.mark.classic
 def test_a_batch_that_is_asked_to_stop_ends_after_its_current_loads_and_the_next_goes_on(lake: Lake):
     lake.deliver(customer=FIRST)
     catalog = catalog_of(lake)
@@ -190,6 +194,7 @@ def test_rollback_takes_the_newest_run_out_everywhere_and_the_same_files_load_ag
     assert lake.run().written() == 0
 
 
+@pytest.mark.classic
 def test_a_dimension_that_was_written_after_is_emptied_by_a_rollback_and_loaded_anew(lake: Lake):
     lake.load(customer=FIRST)
     before = content(lake)
@@ -203,6 +208,7 @@ def test_a_dimension_that_was_written_after_is_emptied_by_a_rollback_and_loaded_
     assert content(lake) == before
 
 
+@pytest.mark.classic
 def test_an_interrupted_rollback_is_finished_before_anything_is_loaded(lake: Lake, monkeypatch):
     lake.load(customer=FIRST)
     before = content(lake)
@@ -238,6 +244,7 @@ def test_rebuild_and_reload_read_the_inputs_again_and_change_nothing(lake: Lake)
         maintenance(lake).rebuild("customer")
 
 
+@pytest.mark.classic
 def test_reset_forgets_what_a_source_landed_and_its_files_are_read_again(lake: Lake, monkeypatch):
     lake.deliver(customer=FIRST)
     original = delta.append
@@ -251,6 +258,7 @@ def test_reset_forgets_what_a_source_landed_and_its_files_are_read_again(lake: L
     assert loaded.message == ""
 
 
+@pytest.mark.classic
 def test_housekeeping_deletes_landed_files_that_no_restart_needs(lake: Lake, monkeypatch):
     lake.load(customer=FIRST)
     lake.deliver(customer=SECOND)

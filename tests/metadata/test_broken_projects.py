@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from lakehouse.cli import app
 from lakehouse.errors import MetadataError
-from lakehouse.kinds import read_project
+from lakehouse.kinds import read_project, registry
 from lakehouse.metadata.checks import check_cycles
 from lakehouse.metadata.environment import Layer, Relation
 from lakehouse.metadata.project import Project
@@ -159,13 +159,12 @@ ONE_MISTAKE = {
     "unknown kind": (
         "  sat_customer:\n    kind: satellite",
         f"  sat_customer:\n    kind: satelite {HERE}",
-        "table 'sat_customer': unknown kind 'satelite'. Known: date_dimension, dimension, fact, hub, link, satellite. "
-        "Did you mean 'satellite'?",
+        f"table 'sat_customer': unknown kind 'satelite'. Known: {', '.join(registry())}. Did you mean 'satellite'?",
     ),
     "no kind": (
         "  hub_purchase:\n    kind: hub",
         f"  hub_purchase: {HERE}",
-        "table 'hub_purchase': it has no kind. Known: date_dimension, dimension, fact, hub, link, satellite.",
+        f"table 'hub_purchase': it has no kind. Known: {', '.join(registry())}.",
     ),
     "connection of an unknown kind": (
         "    kind: files",

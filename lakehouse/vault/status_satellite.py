@@ -1,0 +1,100 @@
+"""Status tracking satellite: whether a key of a hub or link is there, changed or gone, as its source tells.
+
+Rule: a key is there while any row of the source with it is: I when the first one comes or comes back, U when one of them
+changes, comes or goes, D when the last one is gone. One row per moment; a moment that is known adds nothing. Full
+deliveries, key extracts and change feeds all give it, since the log tells them in one way.
+Source: Linstedt & Olschimke, Building a Scalable Data Warehouse with Data Vault 2.0 (2015), status tracking satellites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from lakehouse.metadata.project import Project
+from lakehouse.metadata.table import Input, Load, count_outcomes
+from lakehouse.names import APPLIED_DATETIME, LOAD_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID, STATUS
+from lakehouse.sql.ddl import TableDefinition, TargetColumn
+from lakehouse.sql.identifiers import quote
+from lakehouse.sql.select import Select, columns
+from lakehouse.vault.columns import STAMPS, properties
+from lakehouse.vault.description import Description
+from lakehouse.vault.sets import GONE, GROUP, Sets
+
+STAMPED = (APPLIED_DATETIME, LOAD_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID)
+
+
+class StatusSatellite(Description):
+    """Whether a key is there."""
+
+    kind: Literal["status_satellite"] = "status_satellite"
+
+    def columns_of(self, project: Project) -> Mapping[str, str]:
+        """The status."""
+        return {STATUS: "string"}
+
+    def load(self, project: Project) -> Load:
+        """Insert the moments that are not known."""
+        settings = project.settings_of("tables", self.name)
+        definition = TableDefinition(
+            (
+                self.key_column(project),
+                TargetColumn(STATUS, "string", "I: there (again), U: changed, D: gone", required=True),
+                TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
+                *STAMPS,
+            ),
+            self.description,
+            properties=properties(settings),
+        )
+        return Load(
+            name=self.name,
+            kind=self.kind,
+            layer=self.layer,
+            definition=definition,
+            inputs=(Input(self.source, project.log(self.source), whole=True),),
+            select=Select(self._select(project)),
+            write="append",
+            keys=(self.parent_key(project), LOAD_DATETIME),
+            counts=count_outcomes("inserted", "unchanged"),
+            settings=settings,
+        )
+
+    def _select(self, project: Project) -> str:
+        name = self.parent_key(project)
+        hk = quote(name)
+        group = Sets(
+            source=self.source,
+            keys=project.sources[self.source].key,
+            group_key=self.key(project),
+            group_text=self.key_text(project),
+            moving=not self.keyed_within_source(project),
+        )
+        return f"""WITH {group.ctes({}, ())},
+states AS (
+  -- whether each key is there at each moment
+  SELECT {GROUP} AS {hk}, bool_or(NOT {GONE}) AS there, FALSE AS stored, {LOAD_DATETIME},
+    {", ".join(f"max({stamp}) AS {stamp}" for stamp in STAMPED if stamp != LOAD_DATETIME)}
+  FROM sets
+  GROUP BY {GROUP}, {LOAD_DATETIME}
+),
+versions AS (
+  SELECT * FROM states
+  UNION ALL
+  SELECT {hk}, {STATUS} <> 'D', TRUE, {LOAD_DATETIME}, {", ".join("NULL" for _ in STAMPED[1:])}
+  FROM {{target}}
+  WHERE {hk} IN (SELECT {hk} FROM states)
+),
+sequenced AS (
+  -- each state beside the one before it
+  SELECT
+    *,
+    lag(there) OVER earlier AS was_there,
+    lag(stored) OVER earlier AND lag({LOAD_DATETIME}) OVER earlier = {LOAD_DATETIME} AS known
+  FROM versions
+  WINDOW earlier AS (PARTITION BY {hk} ORDER BY {LOAD_DATETIME}, stored DESC)
+)
+SELECT
+{columns({name: hk, STATUS: "CASE WHEN NOT there THEN 'D' WHEN was_there THEN 'U' ELSE 'I' END", **{s: quote(s) for s in STAMPED}})},
+  CASE WHEN known OR (NOT there AND NOT coalesce(was_there, FALSE)) THEN 'unchanged' ELSE 'inserted' END AS outcome
+FROM sequenced
+WHERE NOT stored"""

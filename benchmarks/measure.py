@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.floor import floor, initial_floor, keep_changed, positions
 from benchmarks.generate import write_all
 from benchmarks.peers import has_mack, make_dimensions, peers, seconds
-from benchmarks.project import Place, copy, deliver, load, register, write_project
+from benchmarks.project import Place, copy, deliver, load, register, timed_load, write_project
 from lakehouse import BatchResult, Plan
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ def daily(bench: Bench, base: Place, variant: str, group: str, threads: int, *, 
     """The second delivery in a fresh copy; returns that copy. ``again``: and once more with nothing new."""
     place = bench.fresh(base, 1, variant)
     before = place.commits()
-    bench.samples.add_batch(group, load(bench.plans[variant], place, bench.spark, threads=threads))
+    result, control = timed_load(bench.plans[variant], place, bench.spark, threads=threads)
+    bench.samples.add_batch(group, result)
+    bench.samples.add(group, "control", control)
     after = place.commits()
     bench.samples.commits[group] = {n: c - before.get(n, 0) for n, c in after.items() if c != before.get(n, 0)}
     if again:

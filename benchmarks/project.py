@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.generate import DESCRIPTIVE
 from lakehouse import BatchResult, Plan, make_plan, read_project, run
+from lakehouse.control.catalog import Catalog
+from lakehouse.engine.catalogs import open_catalog
 from lakehouse.metadata.environment import Environment, Schemas
 
 if TYPE_CHECKING:
@@ -138,16 +142,51 @@ def deliver(place: Place, number: int, data: Path) -> None:
     link.symlink_to(data.resolve(), target_is_directory=True)
 
 
+class TimedCatalog:
+    """A control catalog that adds up the time that its calls take, in all threads."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._lock = threading.Lock()
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._catalog, name)
+        return self._timed(found) if callable(found) else found
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **named: Any) -> Any:
+            began = time.monotonic()
+            try:
+                return call(*args, **named)
+            finally:
+                with self._lock:
+                    self.seconds += time.monotonic() - began
+
+        return timed
+
+
 def load(plan: Plan, place: Place, spark: SparkSession, *, threads: int) -> BatchResult:
     """Runs all loads of a plan.
 
     Raises:
         RuntimeError: one of them failed.
     """
-    result = run(plan, environment=place.environment(), spark=spark, threads=threads)
+    return timed_load(plan, place, spark, threads=threads)[0]
+
+
+def timed_load(plan: Plan, place: Place, spark: SparkSession, *, threads: int) -> tuple[BatchResult, float]:
+    """Runs all loads of a plan; also tells the seconds spent in the control catalog.
+
+    Raises:
+        RuntimeError: one of them failed.
+    """
+    environment = place.environment()
+    catalog = TimedCatalog(open_catalog(plan.project, environment, spark))
+    result = run(plan, environment=environment, spark=spark, threads=threads, catalog=cast("Catalog", catalog))
     if not result.succeeded:
         raise RuntimeError("\n".join(f"{x.name}: {x.message}" for x in result.loads if x.state != "succeeded"))
-    return result
+    return result, catalog.seconds
 
 
 def copy(base: Place, folder: Path, prefix: str, spark: SparkSession) -> Place:

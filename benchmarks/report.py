@@ -84,6 +84,7 @@ def targets(m: dict[str, dict[str, float]], commits: dict[str, dict[str, int]]) 
             ratio(total(m.get("initial", {}), LOADS), total(m.get("initial plain", {}), LOADS)),
             2.5,
         ),
+        ("control catalog : whole run, full", ratio(full.get("control"), full.get("wall")), 0.03),
         ("seconds with nothing new (10 loads)", m.get("nothing new", {}).get("wall"), None),
     ]
     return [{"what": what, "value": value, "at_most": limit} for what, value, limit in found]

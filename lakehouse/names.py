@@ -35,6 +35,8 @@ ACTIVE_FLAG = "active_flag"
 """Whether a combination of a link holds from a row of its effectivity satellite on."""
 STARTS_AT = "starts_at"
 ENDS_AT = "ends_at"
+SNAPSHOT = "snapshot_datetime"
+"""The end of a day in a point-in-time table: the midnight after it (UTC)."""
 REVERSAL_FLAG = "reversal_flag"
 """Whether a row of a non-historised link takes a former one back."""
 STATUS = "status"
@@ -71,6 +73,7 @@ SYSTEM_COLUMNS = frozenset(
         STARTS_AT,
         ENDS_AT,
         REVERSAL_FLAG,
+        SNAPSHOT,
     }
 )
 

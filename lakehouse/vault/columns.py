@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lakehouse.metadata.settings import Settings
-from lakehouse.names import LOAD_DATETIME, LOAD_POSITION, RECORD_SOURCE, ROW_AUDIT_ID
+from lakehouse.names import CHANGE_TYPE, LOAD_DATETIME, LOAD_POSITION, RECORD_SOURCE, ROW_AUDIT_ID
 from lakehouse.sql.ddl import TargetColumn
-from lakehouse.sql.identifiers import quote
+from lakehouse.sql.identifiers import quote, verbatim
 
 STAMPS = (
     TargetColumn(LOAD_DATETIME, "timestamp", "When the run that staged the row began (UTC)", required=True),
@@ -22,6 +22,16 @@ STAMPED = (LOAD_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID)
 def properties(settings: Settings) -> tuple[tuple[str, str], ...]:
     """Delta properties of an append-only table."""
     return (("delta.checkpointInterval", str(settings.delta_checkpoint_interval)),)
+
+
+def told(source: str, where: str | None) -> str:
+    """The rows of a source that a table takes: all, or those that its filter lets through, and every delete.
+
+    >>> told("customer", "Country = 'DE'")
+    "(SELECT * FROM {customer} WHERE (Country = 'DE') OR change_type = 'D')"
+    """
+    rows = f"{{{source}}}"
+    return f"(SELECT * FROM {rows} WHERE ({verbatim(where)}) OR {CHANGE_TYPE} = 'D')" if where else rows
 
 
 def stamped() -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from lakehouse.errors import suggestion
-from lakehouse.metadata.checks import missing_column
+from lakehouse.metadata.checks import check_expression, missing_column
 from lakehouse.metadata.entity import Entity, Names
 from lakehouse.metadata.environment import Layer, Relation
 from lakehouse.metadata.project import Project
@@ -22,7 +22,7 @@ from lakehouse.names import entity, hash_key
 from lakehouse.sql import hashing
 from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.hashing import Part
-from lakehouse.vault.columns import stamped, typed_columns
+from lakehouse.vault.columns import stamped, told, typed_columns
 
 
 class Reference(Entity):
@@ -48,6 +48,13 @@ class Combination(KeyedTable):
     references: tuple[Reference, ...] = Field(min_length=1)
     child_key: Names = ()
     """Dependent child keys: columns of the source that belong to the combination, such as a line number."""
+    where: str | None = None
+    """Spark SQL over the source's columns: only rows for which it is true are taken. Deletes always are."""
+
+    @property
+    def rows(self) -> str:
+        """SQL for the rows of the source that it takes."""
+        return told(self.source, self.where)
 
     @property
     def hash_key(self) -> str:
@@ -106,6 +113,9 @@ class Combination(KeyedTable):
                 yield Problem(("references", position), message)
             seen.add(reference.hash_key)
             yield from self._reference_problems(project, reference, ("references", position))
+        if self.where:
+            types = {name: column.type for name, column in project.sources[self.source].columns.items()}
+            yield from check_expression(self.where, types, ("where",), "a filter")
         for position, column in enumerate(self.child_key):
             yield from missing_column(self._columns(project), column, ("child_key", position), "names child key")
 

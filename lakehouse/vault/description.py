@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from lakehouse.errors import suggestion
-from lakehouse.metadata.checks import missing_column
+from lakehouse.metadata.checks import check_expression, missing_column
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.environment import Layer, Relation
 from lakehouse.metadata.project import Project
@@ -14,6 +14,7 @@ from lakehouse.metadata.table import KeyedTable, Problem, Table, source_part
 from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.hashing import Part
 from lakehouse.sql.identifiers import quote
+from lakehouse.vault.columns import told
 
 
 class Description(Table):
@@ -23,6 +24,8 @@ class Description(Table):
     parent: str
     """The hub or link that it describes."""
     source: str
+    where: str | None = None
+    """Spark SQL over the source's columns: only rows for which it is true are taken. Deletes always are."""
 
     def reads(self, project: Project) -> tuple[Relation, ...]:
         """The persistent stage of its source; its parent's rows need not be there first."""
@@ -87,6 +90,15 @@ class Description(Table):
             known = ", ".join(str(name) for name in feeding)
             found = f"reads source '{self.source}', from which '{self.parent}' gets no key"
             yield Problem(("source",), f"{found}. It gets keys from: {known}.")
+
+        if self.where:
+            types = {name: column.type for name, column in project.sources[self.source].columns.items()}
+            yield from check_expression(self.where, types, ("where",), "a filter")
+
+    @property
+    def rows(self) -> str:
+        """SQL for the rows of the source that it takes."""
+        return told(self.source, self.where)
 
     def column_problems(self, project: Project, names: Names, field: str) -> Iterator[Problem]:
         """Columns that the source does not have."""

@@ -121,6 +121,7 @@ class EffectivitySatellite(Description):
         keys = {quote(source.spelled(column) or column).lower() for column in source.key}
         return Sets(
             source=self.source,
+            rows=self.rows,
             keys=source.key,
             group_key=f"CASE WHEN NOT ({missing}) THEN {text} END",
             group_text=text,

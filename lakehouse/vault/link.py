@@ -43,5 +43,5 @@ class Link(Combination):
 
     def _select(self, project: Project) -> str:
         expressions = self.expressions(project)
-        delivered = f"SELECT\n{columns(expressions)}\nFROM {{{self.source}}}\nWHERE {CHANGE_TYPE} <> 'D'"
+        delivered = f"SELECT\n{columns(expressions)}\nFROM {self.rows}\nWHERE {CHANGE_TYPE} <> 'D'"
         return insert_only(delivered, self.hash_key, list(expressions))

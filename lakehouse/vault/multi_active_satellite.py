@@ -148,7 +148,7 @@ LEFT JOIN compared
   SELECT *, {self._occurrence(hk)}
   FROM (
     SELECT {names}, {CHANGE_TYPE} = 'D' AS {DELETED_FLAG}, {", ".join(STAMPED)}
-    FROM {{{self.source}}}
+    FROM {self.rows}
 {block(computed_once(hashes, alias="hashed"), indent=4)}
   )
 )"""
@@ -157,6 +157,7 @@ LEFT JOIN compared
         hk, hashes = self.parent_key(project), self._hashes(project, settings)
         group = Sets(
             source=self.source,
+            rows=self.rows,
             keys=project.sources[self.source].key,
             group_key=hashes.pop(hk),
             group_text=self.key_text(project),

@@ -116,7 +116,7 @@ class NonHistorisedLink(Combination):
 
     def _first(self, project: Project, settings: Settings) -> str:
         expressions = {**self._expressions(project, settings), REVERSAL_FLAG: "FALSE"}
-        delivered = f"SELECT\n{columns(expressions)}\nFROM {{{self.source}}}\nWHERE {CHANGE_TYPE} <> 'D'"
+        delivered = f"SELECT\n{columns(expressions)}\nFROM {self.rows}\nWHERE {CHANGE_TYPE} <> 'D'"
         return insert_only(delivered, self.hash_key, list(expressions))
 
     def _reads_back(self, project: Project) -> bool:
@@ -134,7 +134,7 @@ class NonHistorisedLink(Combination):
         expressions = self._expressions(project, settings)
         hashes = {name: expressions[name] for name in expressions if name.endswith("_hk") or name == HASH_DIFF}
         named = {**expressions, **{name: quote(name) for name in hashes}}
-        rows, flags = f"{{{self.source}}}", f"{CHANGE_TYPE} <> 'D' AS there"
+        rows, flags = self.rows, f"{CHANGE_TYPE} <> 'D' AS there"
         if self._moves(project):
             keys = quote_list(project.sources[self.source].key)
             new = f"{LOAD_POSITION} > {{{self.source}{OFFSET}}}"

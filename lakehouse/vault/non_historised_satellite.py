@@ -51,7 +51,7 @@ class NonHistorisedSatellite(Description):
             APPLIED_DATETIME: APPLIED_DATETIME,
             **stamped(),
         }
-        delivered = f"SELECT\n{columns(expressions)}\nFROM {{{self.source}}}\nWHERE {CHANGE_TYPE} <> 'D'"
+        delivered = f"SELECT\n{columns(expressions)}\nFROM {self.rows}\nWHERE {CHANGE_TYPE} <> 'D'"
         return Load(
             name=self.name,
             kind=self.kind,

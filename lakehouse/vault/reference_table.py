@@ -109,7 +109,7 @@ class ReferenceTable(Table):
 
     def _versions(self, project: Project, settings: Settings) -> str:
         return version_select(
-            self.source,
+            f"{{{self.source}}}",
             self._expressions(project, settings),
             keys={name: quote(name) for name in self._typed(project, self.key)},
             hashed=(HASH_DIFF,),

@@ -71,7 +71,11 @@ class Satellite(Description):
         )
 
     def _proof(self, project: Project, settings: Settings) -> Select | None:
-        return Select(self._predecessors(project, settings)) if self._keyed_like_source(project) else None
+        return (
+            Select(self._predecessors(project, settings))
+            if self._keyed_like_source(project) and not self.where
+            else None
+        )
 
     def _definition(self, project: Project, settings: Settings) -> TableDefinition:
         return TableDefinition(
@@ -100,13 +104,14 @@ class Satellite(Description):
     def _select(self, project: Project, settings: Settings) -> str:
         key = self.parent_key(project)
         return version_select(
-            self.source,
+            self.rows,
             self._expressions(project, settings),
             keys={key: self.key(project)},
             hashed=(key, HASH_DIFF),
             deletes=settings.satellite_deletes == "track",
             clash=f"satellite '{self.name}': several rows of source '{self.source}' describe one key of '{self.parent}' at one "
             "load date-time. A satellite keeps one version at a time: use kind multi_active_satellite, or another parent.",
+            filtered=self.where is not None,
         )
 
     def _predecessors(self, project: Project, settings: Settings) -> str:

@@ -26,6 +26,8 @@ class Sets:
     """The sets of one source's rows by a group key."""
 
     source: str
+    rows: str
+    """SQL for the rows of the source that count."""
     keys: tuple[str, ...]
     """The source's key columns."""
     group_key: str
@@ -53,7 +55,7 @@ class Sets:
     def _brought(self) -> str:
         return f"""brought AS (
   -- the source rows that this load brings
-  SELECT DISTINCT {quote_list(self.keys)} FROM {{{self.source}}} WHERE {self.new}
+  SELECT DISTINCT {quote_list(self.keys)} FROM {self.rows} WHERE {self.new}
 )"""
 
     def _same(self, left: str, right: str) -> str:
@@ -63,12 +65,12 @@ class Sets:
         if not self.moving:
             return f"""touched AS (
   -- the groups that this load's rows belong to
-  SELECT DISTINCT {self.group_text} AS group_text FROM {{{self.source}}} WHERE {self.new}
+  SELECT DISTINCT {self.group_text} AS group_text FROM {self.rows} WHERE {self.new}
 )"""
         return f"""touched AS (
   -- the groups that this load's rows belong to, or did
   SELECT DISTINCT {self.group_text} AS group_text
-  FROM {{{self.source}}} AS log LEFT SEMI JOIN brought ON {self._same("log", "brought")}
+  FROM {self.rows} AS log LEFT SEMI JOIN brought ON {self._same("log", "brought")}
 )"""
 
     def _told(self) -> str:
@@ -76,12 +78,12 @@ class Sets:
         if not self.moving:
             return f"""told AS (
   -- all that the log says of these groups
-  SELECT * FROM {{{self.source}}} WHERE {belongs}
+  SELECT * FROM {self.rows} WHERE {belongs}
 )"""
         return f"""told AS (
   -- all that the log says of rows that ever belonged to these groups
-  SELECT log.* FROM {{{self.source}}} AS log
-  LEFT SEMI JOIN (SELECT DISTINCT {quote_list(self.keys)} FROM {{{self.source}}} WHERE {belongs}) AS members
+  SELECT log.* FROM {self.rows} AS log
+  LEFT SEMI JOIN (SELECT DISTINCT {quote_list(self.keys)} FROM {self.rows} WHERE {belongs}) AS members
     ON {self._same("log", "members")}
 )"""
 

@@ -64,6 +64,7 @@ class StatusSatellite(Description):
         hk = quote(name)
         group = Sets(
             source=self.source,
+            rows=self.rows,
             keys=project.sources[self.source].key,
             group_key=self.key(project),
             group_text=self.key_text(project),

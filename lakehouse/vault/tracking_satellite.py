@@ -58,7 +58,7 @@ class TrackingSatellite(Description):
   SELECT *, row_number() OVER (PARTITION BY {identity} ORDER BY {APPLIED_DATETIME}) AS occurrence
   FROM (
     SELECT {", ".join([hk, *names[1:]])}
-    FROM {{{self.source}}}
+    FROM {self.rows}
 {block(computed_once({name: self.key(project)}, alias="hashed"), indent=4)}
     WHERE {CHANGE_TYPE} <> 'D'
   )

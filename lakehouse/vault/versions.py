@@ -10,20 +10,23 @@ from lakehouse.sql.select import block, columns, computed_once
 
 
 def version_select(
-    source: str,
+    rows: str,
     expressions: Mapping[str, str],
     *,
     keys: Mapping[str, str],
     hashed: Sequence[str],
     deletes: bool,
     clash: str,
+    filtered: bool = False,
 ) -> str:
-    """Rows of ``expressions`` over ``{source}`` with an outcome, compared in load order with ``{target}``.
+    """Rows of ``expressions`` over the source's ``rows`` with an outcome, compared in load order with ``{target}``.
 
     ``keys`` are the columns that a version belongs to, with their SQL over the source; ``hashed`` those of the
     expressions that are worth computing once; ``clash`` is what is said of two different versions at one load date-time.
+    Where the rows are ``filtered``, a delete of a key that no row told says nothing.
     """
     partition = quote_list(keys)
+    unknown = f"    WHEN {DELETED_FLAG} AND predecessor IS NULL THEN 'unchanged'\n" if filtered else ""
     payload = [name for name in expressions if name not in (*keys, HASH_DIFF, DELETED_FLAG, LOAD_DATETIME)]
     nulls = "".join(f", NULL AS {quote(name)}" for name in payload)
     ignore = "" if deletes else f"\n  WHERE {CHANGE_TYPE} <> 'D'"
@@ -35,7 +38,7 @@ def version_select(
   SELECT
 {columns(named, indent=4)},
     FALSE AS stored
-  FROM {{{source}}}
+  FROM {rows}
 {block(computed_once(hashes, alias="hashed"))}{ignore}
 ),
 versions AS (
@@ -45,7 +48,7 @@ versions AS (
   UNION ALL
   SELECT {partition}, {HASH_DIFF}, {DELETED_FLAG}, {LOAD_DATETIME}, TRUE AS stored{nulls}
   FROM {{target}}
-  WHERE {listed} IN (SELECT {", ".join(keys.values())} FROM {{{source}}})
+  WHERE {listed} IN (SELECT {", ".join(keys.values())} FROM {rows})
 ),
 sequenced AS (
   -- each version beside the one before it in load order
@@ -63,7 +66,7 @@ SELECT
     WHEN predecessor.{LOAD_DATETIME} = {LOAD_DATETIME} AND NOT (predecessor.{HASH_DIFF} = {HASH_DIFF} AND predecessor.{DELETED_FLAG} = {DELETED_FLAG}) THEN raise_error({literal(clash)})
     WHEN predecessor.{HASH_DIFF} = {HASH_DIFF} AND predecessor.{DELETED_FLAG} = {DELETED_FLAG} THEN
       CASE WHEN predecessor.stored OR predecessor.{LOAD_DATETIME} < {LOAD_DATETIME} THEN 'unchanged' ELSE 'duplicate' END
-    ELSE 'inserted'
+{unknown}    ELSE 'inserted'
   END AS outcome
 FROM sequenced
 WHERE NOT stored"""

@@ -132,7 +132,7 @@ def test_when_a_row_has_no_key(spark, name, row, missing):
     assert hashed(spark, hashing_of(name).is_missing(PARTS[:2]), [row]) == [missing]
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=150, max_size=200, unique=True))
 def test_default_diff_is_injective(spark, rows):
     """The text before hashing differs for any two lists of values: NULL, blanks, delimiters, escapes, Unicode."""
@@ -141,7 +141,7 @@ def test_default_diff_is_injective(spark, rows):
     assert len(set(texts)) == len(rows)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=150, max_size=200, unique=True))
 def test_default_key_differs_where_trimmed_upper_cased_parts_do(spark, rows):
     texts = hashed(spark, PRESETS["lakehouse"].key_text(PARTS), rows)

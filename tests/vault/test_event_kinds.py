@@ -174,7 +174,8 @@ def test_reference_table(spark, project, table, expected):
     assert not found["updated"]
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.classic
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     days=st.lists(
         st.dictionaries(

@@ -191,6 +191,7 @@ VERSIONS = st.lists(
 )
 
 
+@pytest.mark.classic
 @settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(rows=VERSIONS, cut=st.integers(0, 7))
 def test_any_cut_of_rows_in_load_order_into_batches_gives_the_same_versions(spark, project, rows, cut):

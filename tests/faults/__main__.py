@@ -1,7 +1,8 @@
 """Fault injection: ``python -m tests.faults [--all | --points N] [--seed S] [--workers W] [--only-python N]``.
 
-Rule: kill the process before every write of a batch in turn, start it again, and every table and count must be what an
-undisturbed run leaves. A tenth of the points kill the restart, too. ``--only-python`` kills Python while Java still writes.
+Rule: kill the process group before every write of a batch in turn, start it again, and every table and count must be what
+an undisturbed run leaves. A tenth of the points kill the restart, too. ``--only-python`` kills Python while Java still
+writes. The dying process is always a new one; the restart is one in a fifth of the cases, else a process that is up.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from tests.faults.handle import ROOT, Worker
 from tests.faults.project import DELIVERIES, deliver, write_project
 
-ROOT = Path(__file__).resolve().parents[2]
+COLD = 5
+"""One restart in so many is a new process."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Fault:
     name: str
     again_at: int | None = None
     only_python: float | None = None
+    cold: bool = True
+    """Whether the restart is a new process."""
 
     def __str__(self) -> str:
         again = f", and again before write {self.again_at}" if self.again_at is not None else ""
@@ -50,6 +55,7 @@ class Lake:
     work: Path
     saved: list[Path] = field(default_factory=list)
     expected: list[dict[str, Any]] = field(default_factory=list)
+    healer: Worker | None = None
 
     @property
     def folder(self) -> Path:
@@ -84,6 +90,26 @@ class Lake:
         found: dict[str, Any] = json.loads((self.work / "dump.json").read_text())
         return found
 
+    def heal(self, fault: Fault) -> dict[str, Any]:
+        """The restart in a process that is up; afterwards it forgets the tables, while their folder is put away."""
+        if self.healer is None:
+            self.healer = Worker(self.work / "healer")
+            self.healer.answer()
+        self.healer.tell(do="heal", folder=str(self.folder), delivery=fault.delivery)
+        found = self.healer.answer()
+        self.folder.rename(self.work / "done")
+        self.healer.tell(do="forget", folder=str(self.folder))
+        self.healer.answer()
+        (self.work / "done").rename(self.folder)
+        if "tables" not in found:
+            raise RuntimeError(f"the restart failed: {found}")
+        return found
+
+    def end(self) -> None:
+        """Ends its processes."""
+        if self.healer:
+            self.healer.end()
+
     def check(self, fault: Fault) -> str:
         """Dies, starts again, compares; the difference, or nothing."""
         self.put_back(fault.delivery)
@@ -96,7 +122,9 @@ class Lake:
         if fault.again_at is not None:
             self.start(fault.delivery, ["--at", str(fault.again_at)])
         try:
-            found = self.run(fault.delivery, ["--dump", str(self.work / "dump.json")])
+            found = (
+                self.run(fault.delivery, ["--dump", str(self.work / "dump.json")]) if fault.cold else self.heal(fault)
+            )
         except RuntimeError as error:
             return str(error)
         return difference(self.expected[fault.delivery]["tables"], found["tables"])
@@ -120,7 +148,9 @@ def faults(lake: Lake, chosen: random.Random, count: int | None, only_python: in
     drawn = points if count is None else sorted(chosen.sample(points, min(count, len(points))))
     twice = set(chosen.sample(range(len(drawn)), max(1, len(drawn) // 10)))
     again = {position: chosen.randrange(1, 20) for position in twice}
-    found = [Fault(n, i, name, again.get(position)) for position, (n, i, name) in enumerate(drawn)]
+    found = [
+        Fault(n, i, name, again.get(position), cold=position % COLD == 0) for position, (n, i, name) in enumerate(drawn)
+    ]
     writes = [point for point in points if not point[2].startswith("control")]
     alone = sorted(chosen.sample(writes, min(only_python, len(writes))))
     return found + [Fault(n, i, name, only_python=chosen.random() * 0.6) for n, i, name in alone]
@@ -151,6 +181,8 @@ def main() -> int:
             for lake in lakes:
                 free.put(lake)
             results = list(pool.map(lambda fault: one(fault, free), todo))
+        for lake in lakes:
+            lake.end()
     wrong = sum(1 for result in results if result)
     twice = sum(1 for fault in todo if fault.again_at is not None)
     alone = sum(1 for fault in todo if fault.only_python is not None)

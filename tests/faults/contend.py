@@ -8,48 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.faults.__main__ import ROOT, difference
+from tests.faults.__main__ import difference
+from tests.faults.handle import Worker
 from tests.faults.project import deliver, write_project
-
-
-class Worker:
-    """A process that runs what it is told."""
-
-    def __init__(self, work: Path) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "tests.faults.worker"]
-        work.mkdir(parents=True)
-        self._process = subprocess.Popen(command, cwd=work, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
-
-    def tell(self, **order: Any) -> None:
-        """Sends an order."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> dict[str, Any]:
-        """Waits for the answer."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a worker ended with {self._process.wait()}")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def end(self) -> None:
-        """Ends the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
 
 
 def at_once(workers: Sequence[Worker], folder: Path, batches: Sequence[str | None]) -> list[dict[str, Any]]:

@@ -175,7 +175,7 @@ def test_reference_table(spark, project, table, expected):
 
 
 @pytest.mark.classic
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     days=st.lists(
         st.dictionaries(

@@ -175,8 +175,8 @@ ROWS = st.lists(
 
 
 @pytest.mark.classic
-@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(batches=st.lists(ROWS, min_size=2, max_size=3))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(batches=st.lists(ROWS, min_size=2, max_size=2))
 @pytest.mark.parametrize("name", ["pit_daily", "pit_ranges"])
 def test_any_order_of_batches_gives_what_a_rebuild_gives(spark, project, name, batches):
     pit = Pit(spark, project.table(name))

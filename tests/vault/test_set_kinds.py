@@ -249,7 +249,7 @@ ROWS = st.dictionaries(
 
 
 @pytest.mark.classic
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(snapshots=st.lists(ROWS, min_size=2, max_size=5), cut=st.integers(1, 4))
 def test_any_cut_of_the_deliveries_gives_the_same_sets_and_a_replay_nothing(spark, project, snapshots, cut):
     """The table says of every delivery exactly which rows each parent had then."""

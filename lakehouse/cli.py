@@ -261,6 +261,23 @@ def rebuild(
 
 
 @app.command()
+def collisions(
+    tables: Annotated[list[str] | None, typer.Argument(help="Hubs and links; all if left out.")] = None,
+    project: ProjectPath = Path(),
+    env: EnvironmentName = None,
+) -> None:
+    """Compare hash keys with the business keys that they were made from; fails if two share one."""
+    found = _project(project)
+    steps, wrong = _maintenance(project, env), 0
+    for name in tables or [table for table in found.tables if found.keyed(table)]:
+        keys, shared = steps.collisions(name)
+        wrong += shared
+        _say([f"{name}: {keys} business keys, {shared} collisions"])
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
 def housekeeping(project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
     """Delete old history and landed files; OPTIMIZE and VACUUM tables as their settings say."""
     _say(_maintenance(project, env).housekeeping() or ["nothing to do"])

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from lakehouse.names import LOAD_POSITION, OUTCOME
+from lakehouse.names import LOAD_DATETIME, LOAD_POSITION, OUTCOME
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -28,10 +29,13 @@ class Stamp:
     run_id: int
     load: str
     purpose: str = ""
+    through: str = ""
+    """The last file of the delivery in path order: a catalog that was lost learns from it what was read."""
 
     def options(self) -> dict[str, str]:
         """Delta's writer options for an append that is done once."""
         note = {"load": self.load, "run_id": self.run_id, "position": self.position, "generation": self.generation}
+        note |= {"through": self.through} if self.through else {}
         app = ":".join(part for part in ("lakehouse", self.table, str(self.generation), self.purpose) if part)
         return {"txnAppId": app, "txnVersion": str(self.position), "userMetadata": json.dumps(note)}
 
@@ -86,6 +90,37 @@ def count(frame: DataFrame, counts: Mapping[str, str]) -> dict[str, int]:
 def delta_version(spark: SparkSession, name: str) -> int:
     """The newest Delta version of a table."""
     return int(spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").collect()[0]["version"])
+
+
+def files_read(spark: SparkSession, name: str) -> list[tuple[float, str]]:
+    """What the commits of a table that still has their rows say of files: when (seconds since 1970), and the last path read.
+
+    Commits that Delta's history no longer keeps are left out.
+    """
+    held = {row[0] for row in spark.sql(f"SELECT DISTINCT {LOAD_POSITION} FROM {name}").collect()}
+    history = spark.sql(f"DESCRIBE HISTORY {name}").selectExpr(
+        "version", "unix_millis(timestamp) AS at", "userMetadata"
+    )
+    newest: dict[int, tuple[float, str]] = {}
+    for row in sorted(history.collect(), key=lambda row: int(row["version"])):
+        note = _note(row["userMetadata"])
+        if note.get("through") and note.get("position") in held:
+            newest[note["position"]] = (row["at"] / 1000, str(note["through"]))
+    return list(newest.values())
+
+
+def _note(text: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def newest_load(spark: SparkSession, name: str) -> datetime | None:
+    """The newest load date-time in a table (UTC)."""
+    micros = spark.sql(f"SELECT unix_micros(max({LOAD_DATETIME})) AS newest FROM {name}").collect()[0]["newest"]
+    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=micros) if micros is not None else None
 
 
 def stored_head(spark: SparkSession, name: str) -> int:

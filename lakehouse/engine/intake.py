@@ -76,6 +76,27 @@ def _waiting_files(
     return [Delivery(Path(folder).name, tuple(group)) for folder, group in folders]
 
 
+def read_before(workspace: Workspace, source: Source, commits: Iterable[tuple[float, str]]) -> list[File]:
+    """The offered files that a lost catalog knew: up to the last one that a commit names, and there before that commit.
+
+    Deliveries are taken in the order of their paths, all that wait in one run; a file that came later, whatever its
+    name, is new.
+    """
+    connection = workspace.project.connections[source.connection]
+    if not isinstance(connection, FilesConnection):
+        return []
+    root = workspace.connection_path(source.connection, connection.path)
+    paths = offered(root, file_pattern(source, connection)) if root.is_dir() else []
+    known = [path for path in paths if any(str(path) <= last and _changed(path) <= at for at, last in commits)]
+    return [_file(path) for path in known]
+
+
+def _changed(path: Path) -> float:
+    """When a file came or changed; copying keeps its time of writing, but not that of its entry."""
+    status = path.stat()
+    return max(status.st_mtime, status.st_ctime)
+
+
 def file_pattern(source: Source, connection: FilesConnection) -> str:
     """The pattern of a source's files below the folder of its connection."""
     return (source.files or connection.files).format(table=source.object.rpartition(".")[2], format=connection.format)

@@ -23,6 +23,7 @@ from lakehouse.errors import ControlError, MetadataError, suggestion
 from lakehouse.metadata.environment import Relation
 from lakehouse.names import LOAD_DATETIME, LOAD_POSITION, ROW_AUDIT_ID
 from lakehouse.sql.identifiers import literal
+from lakehouse.vault.collisions import collision_select
 
 DAY = 86_400
 
@@ -33,6 +34,25 @@ class Maintenance:
 
     workspace: Workspace
     catalog: Catalog
+
+    def collisions(self, table: str) -> tuple[int, int]:
+        """How many business keys a hub or link has over all that was ever delivered, and how many share a hash key.
+
+        Raises:
+            MetadataError: there is no such hub or link.
+        """
+        project = self.workspace.project
+        keyed = project.keyed(table)
+        if keyed is None:
+            known = [name for name in project.tables if project.keyed(name)]
+            raise MetadataError(f"no hub or link '{table}'. {suggestion(table, known)}")
+        logs = {source: project.log(source) for source, _ in keyed.key_arms(project)}
+        missing = [source for source, log in logs.items() if not self.workspace.exists(log)]
+        if missing:
+            raise MetadataError(f"'{table}' was never loaded from {', '.join(missing)}. Run them first.")
+        names = {source: self.workspace.name(log) for source, log in logs.items()}
+        row = collision_select(keyed, project).on(self.workspace.spark, names).collect()[0]
+        return int(row["business_keys"]), int(row["collisions"])
 
     # rollback ----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from lakehouse.control.catalog import Catalog, Checkpoint, Claim, Ended, File, I
 from lakehouse.engine import delta
 from lakehouse.engine.attempts import claimed, refuse_interrupted_rollback, told, without_work
 from lakehouse.engine.counts import APART, adds_up
-from lakehouse.engine.intake import Delivery, delivered_relation, is_text, read_delivery, waiting
+from lakehouse.engine.intake import Delivery, delivered_relation, is_text, read_before, read_delivery, waiting
 from lakehouse.engine.workspace import Workspace
 from lakehouse.errors import GuardError, LoadError
 from lakehouse.metadata.environment import Relation
@@ -80,13 +80,14 @@ class SourceLoad:
         while True:
             try:
                 refuse_interrupted_rollback(claim)
-                pending = [] if claim.unfinished else self._waiting()
+                claim, recovered = self._recovered(claim)
+                pending = [] if claim.unfinished else self._waiting(recovered)
                 if not claim.unfinished and not pending:
-                    message = "" if totals else self._nothing_new()
-                    self.catalog.end(claim, Ended({}, claim.state.head, message=message, delta_version=None))
+                    message = "" if totals else self._nothing_new(recovered)
+                    self._end_without(claim, recovered, message)
                     return totals, message
                 delivery = pending[0] if pending else None
-                counts = self._load(claim, delivery)
+                counts = self._load(claim, delivery, recovered)
             except BaseException as error:
                 told(error, self.catalog, claim, forget=isinstance(error, GuardError))
                 raise
@@ -105,17 +106,35 @@ class SourceLoad:
     def _table(self) -> str:
         return self.workspace.id(self.log)
 
-    def _waiting(self) -> list[Delivery]:
+    def _recovered(self, claim: Claim) -> tuple[Claim, list[File]]:
+        """Where the catalog was lost: the claim that goes on after the log's newest row, and the files that it came from."""
+        if claim.known or claim.unfinished or not self.workspace.exists(self.log):
+            return claim, []
+        claim = self._adopted(claim)
+        if not claim.state.head:
+            return claim, []
+        commits = delta.files_read(self.workspace.spark, self.workspace.name(self.log))
+        return claim, read_before(self.workspace, self.source, commits)
+
+    def _end_without(self, claim: Claim, recovered: Sequence[File], message: str) -> None:
+        live = self._current(claim)[1] if not claim.known and claim.state.head else None
+        last = claim.state.last_load_datetime if recovered else None
+        self.catalog.end(
+            claim,
+            Ended({}, claim.state.head, live_keys=live, last_load_datetime=last, files=recovered, message=message),
+        )
+
+    def _waiting(self, recovered: Sequence[File]) -> list[Delivery]:
         names = ["delta_version", self.source.changes.column or ""]
         marks = {name: self.catalog.watermark(self.source.name, name) for name in names if name}
-        known = self.catalog.known_files(self.source.name)
+        known = self.catalog.known_files(self.source.name) | frozenset(recovered)
         return waiting(self.workspace, self.source, known, marks)
 
-    def _nothing_new(self) -> str:
-        files = len(self.catalog.known_files(self.source.name))
+    def _nothing_new(self, recovered: Sequence[File]) -> str:
+        files = len(self.catalog.known_files(self.source.name) | frozenset(recovered))
         return f"all {files} files known" if files else "nothing delivered"
 
-    def _load(self, claim: Claim, delivery: Delivery | None) -> dict[str, int]:
+    def _load(self, claim: Claim, delivery: Delivery | None, recovered: Sequence[File]) -> dict[str, int]:
         workspace, source = self.workspace, self.source
         workspace.make_table(self.log, log_definition(source, self.settings))
         claim = self._adopted(claim)
@@ -126,13 +145,13 @@ class SourceLoad:
         landed = intent.landed or {}
         current, live_keys, head = self._current(claim)
         if landed["rows"] == 0 and source.changes.by == "snapshot" and not self.settings.allow_empty:
-            return self._end_empty(claim, intent)
+            return self._end_empty(claim, intent, recovered)
         staged = self._staged(intent)
         compared = self._compare(claim, intent, staged, current, live_keys, head)
         counts = self._append(claim, intent, compared)
         if counts["quarantined"]:
             self._quarantine(claim, intent, staged)
-        self._end(claim, intent, counts, live_keys)
+        self._end(claim, intent, counts, live_keys, recovered)
         self._keep_checkpoint(claim, counts)
         return counts
 
@@ -207,10 +226,15 @@ class SourceLoad:
 
     def _adopted(self, claim: Claim) -> Claim:
         """The claim, going on after the newest row of a log that the catalog does not know (a lost catalog)."""
-        if claim.known or claim.unfinished:
+        if claim.known or claim.unfinished or claim.state.head:
             return claim
-        head = delta.stored_head(self.workspace.spark, self.workspace.name(self.log))
-        return self.catalog.adopt(claim, head) if head else claim
+        name = self.workspace.name(self.log)
+        head = delta.stored_head(self.workspace.spark, name)
+        if not head:
+            return claim
+        adopted = self.catalog.adopt(claim, head)
+        last = delta.newest_load(self.workspace.spark, name)
+        return replace(adopted, state=replace(adopted.state, last_load_datetime=last))
 
     def _compare(
         self, claim: Claim, intent: Intent, staged: DataFrame, current: str, live_keys: int, head: int
@@ -251,8 +275,9 @@ class SourceLoad:
         )
 
     def _stamp(self, claim: Claim, intent: Intent, purpose: str = "") -> delta.Stamp:
+        through = max((str(entry[0]) for entry in (intent.landed or {}).get("files", ())), default="")
         return delta.Stamp(
-            self._table, claim.state.generation, intent.position, claim.run_id, self.source.name, purpose
+            self._table, claim.state.generation, intent.position, claim.run_id, self.source.name, purpose, through
         )
 
     def _quarantine(self, claim: Claim, intent: Intent, staged: DataFrame) -> None:
@@ -267,15 +292,17 @@ class SourceLoad:
                 keep=(),
             )
 
-    def _end_empty(self, claim: Claim, intent: Intent) -> dict[str, int]:
+    def _end_empty(self, claim: Claim, intent: Intent, recovered: Sequence[File]) -> dict[str, int]:
         counts = dict.fromkeys(COUNTS, 0)
-        files = [File(*entry) for entry in (intent.landed or {})["files"]]
+        files = [*recovered, *(File(*entry) for entry in (intent.landed or {})["files"])]
         message = "an empty snapshot deletes nothing unless allow_empty is set"
         logger.warning("source %s: %s", self.source.name, message)
         self.catalog.end(claim, Ended(counts, claim.state.head, files=files, message=message))
         return counts
 
-    def _end(self, claim: Claim, intent: Intent, counts: Mapping[str, int], live_keys: int) -> None:
+    def _end(
+        self, claim: Claim, intent: Intent, counts: Mapping[str, int], live_keys: int, recovered: Sequence[File]
+    ) -> None:
         landed = intent.landed or {}
         written = counts["inserted"] + counts["updated"] + counts["deleted"]
         mark = landed.get("watermark")
@@ -287,7 +314,7 @@ class SourceLoad:
                 rows=written,
                 live_keys=live_keys + counts["inserted"] - counts["deleted"],
                 last_load_datetime=intent.load_datetime,
-                files=[File(*entry) for entry in landed["files"]],
+                files=[*recovered, *(File(*entry) for entry in landed["files"])],
                 watermark=(mark[0], mark[1], mark[2]) if mark else None,
                 reconciled=adds_up(counts, apart=(*APART, "deleted")) and counts["read"] == landed["rows"],
             ),

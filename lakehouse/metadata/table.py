@@ -158,6 +158,10 @@ class KeyedTable(Table):
         """SQL for its hash key over a row of the source, NULL where the row has none; None if the source does not feed it."""
         raise NotImplementedError
 
+    def key_arms(self, project: Project) -> tuple[tuple[str, tuple[Part, ...]], ...]:
+        """Every place that gives it keys: the source, and the parts of the business key over its rows."""
+        raise NotImplementedError
+
     def end_parts(self, project: Project, source: str, label: str) -> tuple[Part, ...] | None:
         """The business key parts of one end over a source; None where there is no such end, as in a hub."""
         return None

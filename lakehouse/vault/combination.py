@@ -161,6 +161,10 @@ class Combination(KeyedTable):
             **stamped(),
         }
 
+    def key_arms(self, project: Project) -> tuple[tuple[str, tuple[Part, ...]], ...]:
+        """Its source."""
+        return ((self.source, self.key_parts(project, self.source) or ()),)
+
     def key_over(self, project: Project, source: str) -> str | None:
         """The hash key of the combination; NULL where a child key is missing, or by setting a reference."""
         parts = self.key_parts(project, source)

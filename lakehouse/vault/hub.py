@@ -81,6 +81,14 @@ class Hub(KeyedTable):
         """The business key over the columns of a source; of its first occurrence where there are several."""
         return self._parts(project, source, self.sources[source][0]) if source in self.sources else None
 
+    def key_arms(self, project: Project) -> tuple[tuple[str, tuple[Part, ...]], ...]:
+        """Each occurrence in each source."""
+        return tuple(
+            (source, self._parts(project, source, named))
+            for source, occurrences in self.sources.items()
+            for named in occurrences
+        )
+
     def key_over(self, project: Project, source: str) -> str | None:
         """The hash key of the business key; NULL where it is missing."""
         parts = self.key_parts(project, source)

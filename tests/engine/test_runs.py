@@ -208,12 +208,33 @@ def test_a_lost_control_catalog_adds_no_row_twice(lake: Lake):
     rows = "id,name,city,changed\n1,A,B,2024-01-01\n2,C,D,2024-01-01"
     lake.load(customer=rows)
     before = lake.rows("vault", "sat_customer")
-    catalog = open_catalog(lake.project, lake.environment)
-    for file in catalog.path.parent.glob("control.db*"):
-        file.unlink()
+    forget_catalog(lake)
     lake.load(customer=rows)
     assert lake.rows("vault", "sat_customer") == before
     assert len(lake.rows("persistent_stage", "files_customer")) == 2
+
+
+def test_a_lost_control_catalog_knows_old_snapshots_again_and_takes_what_came_later(lake: Lake):
+    """Read again, the older snapshot would be a reversal."""
+    lake.load(customer="id,name,city,changed\n1,A,B,2024-01-01\n2,C,D,2024-01-01")
+    lake.load(customer="id,name,city,changed\n1,Z,B,2024-01-02\n2,C,D,2024-01-01")
+    before = lake.rows("persistent_stage", "files_customer")
+    forget_catalog(lake)
+    assert lake.run()["customer"].message == "all 2 files known"
+    assert lake.rows("persistent_stage", "files_customer") == before
+
+    forget_catalog(lake)
+    late = lake.folder / "deliveries" / "001b"  # its name comes before the newest that was read
+    late.mkdir()
+    (late / "customer.csv").write_text("id,name,city,changed\n1,Y,B,2024-01-03\n", encoding="utf-8")
+    counts = lake.run()["customer"].counts
+    assert (counts["updated"], counts["deleted"]) == (1, 1)
+    assert lake.run()["customer"].message == "all 3 files known"
+
+
+def forget_catalog(lake: Lake):
+    for file in open_catalog(lake.project, lake.environment).path.parent.glob("control.db*"):
+        file.unlink()
 
 
 def test_checkpoint_gives_the_same_comparison_as_the_log(spark, tmp_path):

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lakehouse import read_project
 from lakehouse.metadata.settings import Settings
 from lakehouse.sql.presets import PRESETS, hashing_of
+from lakehouse.vault.collisions import collision_select
 
 NAMES = ("a", "b", "c")
 PARTS = [(name, "string") for name in NAMES]
@@ -148,6 +150,36 @@ def test_default_key_differs_where_trimmed_upper_cased_parts_do(spark, rows):
     keys = hashed(spark, "to_json(array(upper(trim(a)), upper(trim(b)), upper(trim(c))))", rows)
 
     assert len(set(texts)) == len(set(keys)) == len(set(zip(texts, keys, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("preset", "collisions"), [("lakehouse", 0), ("automate_dv", 1), ("datavault4dbt_v2", 0), ("bimlflex", 0)]
+)
+def test_collisions_are_keys_that_share_a_hash(spark, tmp_path, preset, collisions):
+    """('a||b', 'c') and ('a', 'b||c') are one text to AutomateDV; letters and blanks around make no other key."""
+    (tmp_path / "lakehouse.yml").write_text(
+        f"name: t\nsettings: {{hashing: {preset}}}\nconnections: {{f: {{kind: files, path: .}}}}\n"
+        "sources: {s: {connection: f, object: s, key: [a, b], columns: {a: string, b: string}}}\n"
+        "tables: {hub_s: {kind: hub, business_key: [a, b], sources: {s: [a, b]}}}\n"
+    )
+    project = read_project(tmp_path)
+    rows = [
+        ("a||b", "c", "I"),
+        ("a", "b||c", "I"),
+        (" A", "B||C", "U"),
+        ("x", None, "I"),
+        ("y", "z", "I"),
+        ("g", "g", "D"),
+    ]
+    frame = spark.createDataFrame(rows, "a STRING, b STRING, change_type STRING").selectExpr(
+        "*", "'src' AS record_source"
+    )
+    hub = project.keyed("hub_s")
+    assert hub is not None
+    row = collision_select(hub, project).on(spark, {"s": frame}).collect()[0]
+
+    assert row["collisions"] == collisions
+    assert row["business_keys"] == (3 if preset == "lakehouse" else 4)
 
 
 def test_settings_choose_preset_algorithm_output_and_casing():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from datetime import date
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -191,8 +193,6 @@ def test_a_deleted_driving_key_closes_and_a_return_opens_again(spark, project):
 
 
 def test_dates_of_the_source_and_an_end_that_becomes_known(spark, project):
-    from datetime import date
-
     lake = members(spark, project, "sat_dated")
     lake.log.snapshot(("1", "A", date(2023, 12, 31), None))
     lake.run()
@@ -271,9 +271,65 @@ def test_any_cut_of_the_deliveries_gives_the_same_sets_and_a_replay_nothing(spar
 
 def told(lake, parent, day):
     """What the satellite says of a parent as of a day; parents are told apart by their hash key."""
-    import hashlib
-
     key = hashlib.md5(f"1:{parent}".encode()).hexdigest()
     rows = [r for r in lake.rows("customer_hk", *PHONE) if r[0] == key and float(r[4]) <= day]
     newest = max((float(r[4]) for r in rows), default=0)
     return sorted((r[1], r[2]) for r in rows if float(r[4]) == newest and not r[3])
+
+
+OWNERS = st.dictionaries(st.sampled_from([1, 2, 3]), st.sampled_from(["1", "2"]), max_size=3)
+
+
+@pytest.mark.classic
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(snapshots=st.lists(OWNERS, min_size=2, max_size=5), cut=st.integers(1, 4))
+def test_members_that_move_between_parents_are_where_each_delivery_says(spark, project, snapshots, cut):
+    at_once, in_two = devices(spark, project), devices(spark, project)
+    in_two.log = at_once.log
+    for owners in snapshots:
+        at_once.log.snapshot(*((number, owner, "m") for number, owner in sorted(owners.items())))
+    at_once.run()
+    in_two.run(min(cut, len(snapshots)))
+    in_two.run()
+
+    assert at_once.contents() == in_two.contents()
+    assert not in_two.again(since=cut - 1)["inserted"]
+    for day, owners in enumerate(snapshots, start=1):
+        for parent in ("1", "2"):
+            assert held_by(at_once, parent, day) == sorted(
+                number for number, owner in owners.items() if owner == parent
+            )
+
+
+def held_by(lake, parent, day):
+    """The devices of an owner as of a day."""
+    key = hashlib.md5(f"1:{parent}".encode()).hexdigest()
+    rows = [r for r in lake.rows("customer_hk", "id", "deleted_flag", "load_datetime") if r[0] == key and r[3] <= day]
+    newest = max((r[3] for r in rows), default=0)
+    return sorted(r[1] for r in rows if r[3] == newest and not r[2])
+
+
+CLUBS = st.dictionaries(st.sampled_from(["1", "2"]), st.sampled_from(["A", "B"]), max_size=2)
+
+
+@pytest.mark.classic
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(snapshots=st.lists(CLUBS, min_size=2, max_size=5), cut=st.integers(1, 4))
+def test_combinations_that_hold_are_those_of_each_delivery(spark, project, snapshots, cut):
+    at_once, in_two = members(spark, project), members(spark, project)
+    in_two.log = at_once.log
+    for clubs in snapshots:
+        at_once.log.snapshot(*((no, club, None, None) for no, club in sorted(clubs.items())))
+    at_once.run()
+    in_two.run(min(cut, len(snapshots)))
+    in_two.run()
+
+    assert at_once.contents() == in_two.contents()
+    assert not in_two.again(since=cut - 1)["inserted"]
+    for day, clubs in enumerate(snapshots, start=1):
+        rows = sorted(
+            (r for r in at_once.rows("link_membership_hk", "active_flag", "load_datetime") if r[2] <= day),
+            key=lambda r: r[2],
+        )
+        holds = {key for key, active in {key: active for key, active, _ in rows}.items() if active}
+        assert holds == {hashlib.md5(f"1:{no}1:{club}".encode()).hexdigest() for no, club in clubs.items()}

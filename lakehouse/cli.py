@@ -132,7 +132,7 @@ def _print_settings(project: Project, name: str) -> None:
 
     table = Table("setting", "value", "from", box=None, header_style="bold")
     for setting in project.resolved_settings(name):
-        table.add_row(setting.name, str(setting.value), setting.origin)
+        table.add_row(setting.name, "-" if setting.value is None else str(setting.value), setting.origin)
     _console().print(table, highlight=False)
 
 

@@ -126,7 +126,8 @@ def test_show_settings_says_where_each_comes_from(lakehouse, monkeypatch):
     assert code == 0
     assert lines["delete_guard"].split()[1:4] == ["20.0", "project", "awlt"]
     assert "lakehouse.yml:5)" in lines["delete_guard"]
-    assert lines["hash_algorithm"].split()[1:] == ["md5", "default"]
+    assert lines["hashing"].split()[1:] == ["lakehouse", "default"]
+    assert lines["hash_algorithm"].split()[1:] == ["-", "default"]
 
 
 @pytest.mark.parametrize("options", [(), ("--settings",)], ids=["sql", "settings"])

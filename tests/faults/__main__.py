@@ -26,6 +26,8 @@ from typing import Any
 from tests.faults.handle import ROOT, Worker
 from tests.faults.project import DELIVERIES, deliver, write_project
 
+QUICK_JIT = "-XX:TieredStopAtLevel=1"
+"""A process that lives for half a minute is over before the better compiler pays."""
 COLD = 5
 """One restart in so many is a new process."""
 
@@ -79,7 +81,7 @@ class Lake:
     def start(self, number: int, options: list[str]) -> subprocess.CompletedProcess[str]:
         """A child in a process group of its own."""
         command = [sys.executable, "-m", "tests.faults.child", str(self.folder), str(number), *options]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAVA_TOOL_OPTIONS": QUICK_JIT}
         return subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, start_new_session=True, check=False)  # fmt: skip
 
     def run(self, number: int, options: list[str]) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
+from lakehouse.metadata.table import Input, Load, Table, kind_word
 from lakehouse.names import CHANGE_TYPE, LOAD_DATETIME, LOAD_POSITION, RECORD_SOURCE, ROW_AUDIT_ID
-from lakehouse.sql.ddl import TargetColumn
+from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.identifiers import quote, verbatim
+from lakehouse.sql.select import Select
 
 STAMPS = (
     TargetColumn(LOAD_DATETIME, "timestamp", "When the run that staged the row began (UTC)", required=True),
@@ -17,6 +20,38 @@ STAMPS = (
 )
 STAMPED = (LOAD_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID)
 """The stamps that come with the source; the load position is added by the commit."""
+
+
+def appended(
+    table: Table,
+    project: Project,
+    source: str,
+    own: Iterable[TargetColumn],
+    select: str,
+    *,
+    keys: tuple[str, ...],
+    counts: Mapping[str, str],
+    whole: bool = False,
+    helpers: tuple[str, ...] = (),
+) -> Load:
+    """The load of an append-only table from one source: its own columns and the stamps.
+
+    ``whole``: the SELECT reads the whole log and tells new rows by their position.
+    """
+    settings = project.settings_of("tables", table.name)
+    return Load(
+        name=table.name,
+        kind=kind_word(type(table)),
+        layer=table.layer,
+        definition=TableDefinition((*own, *STAMPS), table.description, properties=properties(settings)),
+        inputs=(Input(source, project.log(source), whole=whole),),
+        select=Select(select),
+        write="append",
+        keys=keys,
+        counts=counts,
+        helpers=helpers,
+        settings=settings,
+    )
 
 
 def properties(settings: Settings) -> tuple[tuple[str, str], ...]:

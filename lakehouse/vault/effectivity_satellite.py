@@ -18,7 +18,7 @@ from lakehouse.errors import suggestion
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
-from lakehouse.metadata.table import Input, Load, Problem, count_outcomes
+from lakehouse.metadata.table import Load, Problem, count_outcomes
 from lakehouse.names import (
     ACTIVE_FLAG,
     APPLIED_DATETIME,
@@ -30,10 +30,10 @@ from lakehouse.names import (
     STARTS_AT,
 )
 from lakehouse.sql import hashing
-from lakehouse.sql.ddl import TableDefinition, TargetColumn
+from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.identifiers import quote
-from lakehouse.sql.select import Select, columns
-from lakehouse.vault.columns import STAMPS, properties
+from lakehouse.sql.select import columns
+from lakehouse.vault.columns import appended
 from lakehouse.vault.description import Description
 from lakehouse.vault.sets import GONE, GROUP, Sets
 
@@ -85,33 +85,16 @@ class EffectivitySatellite(Description):
 
     def load(self, project: Project) -> Load:
         """Insert the openings and closings that are not known."""
-        settings = project.settings_of("tables", self.name)
-        return Load(
-            name=self.name,
-            kind=self.kind,
-            layer=self.layer,
-            definition=self._definition(project, settings),
-            inputs=(Input(self.source, project.log(self.source), whole=True),),
-            select=Select(self._select(project, settings)),
-            write="append",
-            keys=(self.parent_key(project), LOAD_DATETIME),
-            counts=count_outcomes("inserted", "unchanged"),
-            settings=settings,
+        own = (
+            self.key_column(project),
+            TargetColumn(ACTIVE_FLAG, "boolean", "Whether the combination holds from here on", required=True),
+            TargetColumn(STARTS_AT, "timestamp", "From when it holds (UTC)", required=True),
+            TargetColumn(ENDS_AT, "timestamp", "Until when it holds or held (UTC)"),
+            TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
         )
-
-    def _definition(self, project: Project, settings: Settings) -> TableDefinition:
-        return TableDefinition(
-            (
-                self.key_column(project),
-                TargetColumn(ACTIVE_FLAG, "boolean", "Whether the combination holds from here on", required=True),
-                TargetColumn(STARTS_AT, "timestamp", "From when it holds (UTC)", required=True),
-                TargetColumn(ENDS_AT, "timestamp", "Until when it holds or held (UTC)"),
-                TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
-                *STAMPS,
-            ),
-            self.description,
-            properties=properties(settings),
-        )
+        select = self._select(project, project.settings_of("tables", self.name))
+        keys, counts = (self.parent_key(project), LOAD_DATETIME), count_outcomes("inserted", "unchanged")
+        return appended(self, project, self.source, own, select, keys=keys, counts=counts, whole=True)
 
     def _group(self, project: Project) -> Sets:
         parts = [part for label in self.driving_key for part in self._end_parts(project, label)]

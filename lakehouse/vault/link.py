@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Literal
 
 from lakehouse.metadata.project import Project
-from lakehouse.metadata.table import Input, Load, count_outcomes
+from lakehouse.metadata.table import Load, count_outcomes
 from lakehouse.names import CHANGE_TYPE
-from lakehouse.sql.ddl import TableDefinition
-from lakehouse.sql.select import Select, columns
-from lakehouse.vault.columns import STAMPS, properties
+from lakehouse.sql.select import columns
+from lakehouse.vault.columns import appended
 from lakehouse.vault.combination import Combination
 from lakehouse.vault.insert_only import insert_only
 
@@ -26,19 +25,14 @@ class Link(Combination):
 
     def load(self, project: Project) -> Load:
         """Insert the combinations that the link does not have."""
-        settings = project.settings_of("tables", self.name)
-        own = self.own_columns(project, settings)
-        return Load(
-            name=self.name,
-            kind=self.kind,
-            layer=self.layer,
-            definition=TableDefinition((*own, *STAMPS), self.description, properties=properties(settings)),
-            inputs=(Input(self.source, project.log(self.source)),),
-            select=Select(self._select(project)),
-            write="append",
+        return appended(
+            self,
+            project,
+            self.source,
+            self.own_columns(project, project.settings_of("tables", self.name)),
+            self._select(project),
             keys=(self.hash_key,),
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
-            settings=settings,
         )
 
     def _select(self, project: Project) -> str:

@@ -17,7 +17,7 @@ from pydantic import Field
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
-from lakehouse.metadata.table import Input, Load, Problem, Subject, count_outcomes
+from lakehouse.metadata.table import Load, Problem, Subject, count_outcomes
 from lakehouse.names import (
     APPLIED_DATETIME,
     CHANGE_TYPE,
@@ -27,10 +27,10 @@ from lakehouse.names import (
     RECORD_SOURCE,
     ROW_AUDIT_ID,
 )
-from lakehouse.sql.ddl import TableDefinition, TargetColumn
+from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.identifiers import quote, quote_list
-from lakehouse.sql.select import Select, block, columns, computed_once
-from lakehouse.vault.columns import STAMPS, properties, typed_columns
+from lakehouse.sql.select import block, columns, computed_once
+from lakehouse.vault.columns import appended, typed_columns
 from lakehouse.vault.description import Description
 from lakehouse.vault.sets import GONE, GROUP, Sets
 
@@ -67,34 +67,25 @@ class MultiActiveSatellite(Description):
     def load(self, project: Project) -> Load:
         """Insert the sets that differ from the one before."""
         settings = project.settings_of("tables", self.name)
-        return Load(
-            name=self.name,
-            kind=self.kind,
-            layer=self.layer,
-            definition=self._definition(project, settings),
-            inputs=(Input(self.source, project.log(self.source), whole=self.sets == "from_log"),),
-            select=Select(self._select(project, settings)),
-            write="append",
+        return appended(
+            self,
+            project,
+            self.source,
+            self._own_columns(project, settings),
+            self._select(project, settings),
             keys=(self.parent_key(project), *self.typed(project, self.multi_active_key), LOAD_DATETIME),
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
-            settings=settings,
+            whole=self.sets == "from_log",
         )
 
-    def _definition(self, project: Project, settings: Settings) -> TableDefinition:
-        keys = typed_columns(self.typed(project, self.multi_active_key), "Multi-active key")
-        others = typed_columns(self.typed(project, self.columns), "")
-        return TableDefinition(
-            (
-                self.key_column(project),
-                *keys,
-                *others,
-                TargetColumn(HASH_DIFF, settings.hashes.type, "Hash of the row's columns", required=True),
-                TargetColumn(DELETED_FLAG, "boolean", "Whether the parent lost its last row here", required=True),
-                TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
-                *STAMPS,
-            ),
-            self.description,
-            properties=properties(settings),
+    def _own_columns(self, project: Project, settings: Settings) -> tuple[TargetColumn, ...]:
+        return (
+            self.key_column(project),
+            *typed_columns(self.typed(project, self.multi_active_key), "Multi-active key"),
+            *typed_columns(self.typed(project, self.columns), ""),
+            TargetColumn(HASH_DIFF, settings.hashes.type, "Hash of the row's columns", required=True),
+            TargetColumn(DELETED_FLAG, "boolean", "Whether the parent lost its last row here", required=True),
+            TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
         )
 
     def _select(self, project: Project, settings: Settings) -> str:

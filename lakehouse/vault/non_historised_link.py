@@ -15,13 +15,13 @@ from lakehouse.metadata.checks import missing_column
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
-from lakehouse.metadata.table import OFFSET, Input, Load, Problem, count_outcomes, source_part
+from lakehouse.metadata.table import OFFSET, Load, Problem, count_outcomes, source_part
 from lakehouse.names import APPLIED_DATETIME, CHANGE_TYPE, HASH_DIFF, LOAD_DATETIME, LOAD_POSITION, REVERSAL_FLAG
-from lakehouse.sql.ddl import TableDefinition, TargetColumn
+from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.identifiers import quote, quote_list
-from lakehouse.sql.select import Select, block, columns, computed_once
+from lakehouse.sql.select import block, columns, computed_once
 from lakehouse.sql.types import INTEGERS
-from lakehouse.vault.columns import STAMPED, STAMPS, properties, typed_columns
+from lakehouse.vault.columns import STAMPED, appended, typed_columns
 from lakehouse.vault.combination import Combination
 from lakehouse.vault.insert_only import insert_only
 
@@ -62,21 +62,17 @@ class NonHistorisedLink(Combination):
 
     def load(self, project: Project) -> Load:
         """Insert the events that are not known, and the reversals of those that were corrected."""
-        settings = project.settings_of("tables", self.name)
-        return Load(
-            name=self.name,
-            kind=self.kind,
-            layer=self.layer,
-            definition=self._definition(project, settings),
-            inputs=(Input(self.source, project.log(self.source), whole=self._reads_back(project)),),
-            select=Select(
-                self._reversing(project, settings) if self.corrections == "reverse" else self._first(project, settings)
-            ),
-            write="append",
+        settings, reverse = project.settings_of("tables", self.name), self.corrections == "reverse"
+        return appended(
+            self,
+            project,
+            self.source,
+            self._event_columns(project, settings),
+            self._reversing(project, settings) if reverse else self._first(project, settings),
             keys=(self.hash_key, LOAD_DATETIME, REVERSAL_FLAG),
             counts=self._counts(),
-            helpers=("corrected",) if self.corrections == "reverse" else (),
-            settings=settings,
+            whole=self._reads_back(project),
+            helpers=("corrected",) if reverse else (),
         )
 
     def _counts(self) -> dict[str, str]:
@@ -88,18 +84,13 @@ class NonHistorisedLink(Combination):
         return {**counts, "read": told, "inserted": f"count_if(outcome = 'inserted' AND NOT ({REVERSAL_FLAG} AND corrected))",
                 "reversed": f"count_if(outcome = 'inserted' AND {REVERSAL_FLAG})"}  # fmt: skip
 
-    def _definition(self, project: Project, settings: Settings) -> TableDefinition:
-        return TableDefinition(
-            (
-                *self.own_columns(project, settings),
-                *typed_columns(self._payload(project), ""),
-                TargetColumn(HASH_DIFF, settings.hashes.type, "Hash of the event's columns", required=True),
-                TargetColumn(REVERSAL_FLAG, "boolean", "Whether the row takes a former one back", required=True),
-                TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the row (UTC)"),
-                *STAMPS,
-            ),
-            self.description,
-            properties=properties(settings),
+    def _event_columns(self, project: Project, settings: Settings) -> tuple[TargetColumn, ...]:
+        return (
+            *self.own_columns(project, settings),
+            *typed_columns(self._payload(project), ""),
+            TargetColumn(HASH_DIFF, settings.hashes.type, "Hash of the event's columns", required=True),
+            TargetColumn(REVERSAL_FLAG, "boolean", "Whether the row takes a former one back", required=True),
+            TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the row (UTC)"),
         )
 
     def _expressions(self, project: Project, settings: Settings) -> dict[str, str]:

@@ -13,12 +13,12 @@ from pydantic import Field
 
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.project import Project
-from lakehouse.metadata.table import Input, Load, Problem, count_outcomes
+from lakehouse.metadata.table import Load, Problem, count_outcomes
 from lakehouse.names import APPLIED_DATETIME, CHANGE_TYPE
-from lakehouse.sql.ddl import TableDefinition, TargetColumn
+from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.identifiers import quote
-from lakehouse.sql.select import Select, columns
-from lakehouse.vault.columns import STAMPS, properties, stamped, typed_columns
+from lakehouse.sql.select import columns
+from lakehouse.vault.columns import appended, stamped, typed_columns
 from lakehouse.vault.description import Description
 from lakehouse.vault.insert_only import insert_only
 
@@ -41,7 +41,6 @@ class NonHistorisedSatellite(Description):
 
     def load(self, project: Project) -> Load:
         """Insert the keys that the satellite does not have."""
-        settings = project.settings_of("tables", self.name)
         key, names = self.parent_key(project), self.columns_of(project)
         applied = TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the row (UTC)")
         own = (self.key_column(project), *typed_columns(names, ""), applied)
@@ -52,15 +51,12 @@ class NonHistorisedSatellite(Description):
             **stamped(),
         }
         delivered = f"SELECT\n{columns(expressions)}\nFROM {self.rows}\nWHERE {CHANGE_TYPE} <> 'D'"
-        return Load(
-            name=self.name,
-            kind=self.kind,
-            layer=self.layer,
-            definition=TableDefinition((*own, *STAMPS), self.description, properties=properties(settings)),
-            inputs=(Input(self.source, project.log(self.source)),),
-            select=Select(insert_only(delivered, key, list(expressions))),
-            write="append",
+        return appended(
+            self,
+            project,
+            self.source,
+            own,
+            insert_only(delivered, key, list(expressions)),
             keys=(key,),
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
-            settings=settings,
         )

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from lakehouse.metadata.project import Project
-from lakehouse.metadata.table import Input, Load, count_outcomes
+from lakehouse.metadata.table import Load, count_outcomes
 from lakehouse.names import APPLIED_DATETIME, LOAD_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID, STATUS
-from lakehouse.sql.ddl import TableDefinition, TargetColumn
+from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.identifiers import quote
-from lakehouse.sql.select import Select, columns
-from lakehouse.vault.columns import STAMPS, properties
+from lakehouse.sql.select import columns
+from lakehouse.vault.columns import appended
 from lakehouse.vault.description import Description
 from lakehouse.vault.sets import GONE, GROUP, Sets
 
@@ -35,29 +35,13 @@ class StatusSatellite(Description):
 
     def load(self, project: Project) -> Load:
         """Insert the moments that are not known."""
-        settings = project.settings_of("tables", self.name)
-        definition = TableDefinition(
-            (
-                self.key_column(project),
-                TargetColumn(STATUS, "string", "I: there (again), U: changed, D: gone", required=True),
-                TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
-                *STAMPS,
-            ),
-            self.description,
-            properties=properties(settings),
+        own = (
+            self.key_column(project),
+            TargetColumn(STATUS, "string", "I: there (again), U: changed, D: gone", required=True),
+            TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
         )
-        return Load(
-            name=self.name,
-            kind=self.kind,
-            layer=self.layer,
-            definition=definition,
-            inputs=(Input(self.source, project.log(self.source), whole=True),),
-            select=Select(self._select(project)),
-            write="append",
-            keys=(self.parent_key(project), LOAD_DATETIME),
-            counts=count_outcomes("inserted", "unchanged"),
-            settings=settings,
-        )
+        keys, counts = (self.parent_key(project), LOAD_DATETIME), count_outcomes("inserted", "unchanged")
+        return appended(self, project, self.source, own, self._select(project), keys=keys, counts=counts, whole=True)
 
     def _select(self, project: Project) -> str:
         name = self.parent_key(project)

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from lakehouse.metadata.project import Project
-from lakehouse.metadata.table import Input, Load, count_outcomes
+from lakehouse.metadata.table import Load, count_outcomes
 from lakehouse.names import APPLIED_DATETIME, CHANGE_TYPE, LOAD_DATETIME, RECORD_SOURCE
-from lakehouse.sql.ddl import TableDefinition, TargetColumn
+from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.identifiers import quote
-from lakehouse.sql.select import Select, block, columns, computed_once
-from lakehouse.vault.columns import STAMPS, properties, stamped
+from lakehouse.sql.select import block, columns, computed_once
+from lakehouse.vault.columns import appended, stamped
 from lakehouse.vault.description import Description
 
 
@@ -31,21 +31,15 @@ class TrackingSatellite(Description):
 
     def load(self, project: Project) -> Load:
         """Insert the tellings that are not known."""
-        settings = project.settings_of("tables", self.name)
         applied = TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the row (UTC)")
-        return Load(
-            name=self.name,
-            kind=self.kind,
-            layer=self.layer,
-            definition=TableDefinition(
-                (self.key_column(project), applied, *STAMPS), self.description, properties=properties(settings)
-            ),
-            inputs=(Input(self.source, project.log(self.source)),),
-            select=Select(self._select(project)),
-            write="append",
+        return appended(
+            self,
+            project,
+            self.source,
+            (self.key_column(project), applied),
+            self._select(project),
             keys=(self.parent_key(project), RECORD_SOURCE, LOAD_DATETIME),
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
-            settings=settings,
         )
 
     def _select(self, project: Project) -> str:

@@ -178,6 +178,13 @@ def source_part(project: Project, source: str, column: str) -> Part:
     return quote(name), owner.columns[name].type
 
 
+def within_key(project: Project, source: str, parts: Iterable[Part]) -> bool:
+    """Whether parts are made from columns of the source's key alone, so that a row never comes to have others."""
+    owner = project.sources[source]
+    keys = {quote(owner.spelled(column) or column).lower() for column in owner.key}
+    return {expression.lower() for expression, _ in parts} <= keys
+
+
 def cast_part(part: Part, data_type: str) -> Part:
     """A part read as the type of the key that it refers to."""
     expression, own = part

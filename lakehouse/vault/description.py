@@ -10,10 +10,9 @@ from lakehouse.metadata.checks import check_expression, missing_column
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.environment import Layer, Relation
 from lakehouse.metadata.project import Project
-from lakehouse.metadata.table import KeyedTable, Problem, Table, source_part
+from lakehouse.metadata.table import KeyedTable, Problem, Table, source_part, within_key
 from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.hashing import Part
-from lakehouse.sql.identifiers import quote
 from lakehouse.vault.columns import told
 
 
@@ -60,10 +59,7 @@ class Description(Table):
 
     def keyed_within_source(self, project: Project) -> bool:
         """Whether the parent's key is part of the source's, so that a source row never changes its parent."""
-        parts = self.parent_of(project).key_parts(project, self.source) or ()
-        source = project.sources[self.source]
-        keys = {quote(source.spelled(column) or column).lower() for column in source.key}
-        return {expression.lower() for expression, _ in parts} <= keys
+        return within_key(project, self.source, self.parent_of(project).key_parts(project, self.source) or ())
 
     def parts(self, project: Project, names: Sequence[str]) -> dict[str, Part]:
         """Source columns as parts of a hash, by name."""

@@ -18,7 +18,7 @@ from lakehouse.errors import suggestion
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
-from lakehouse.metadata.table import Load, Problem, count_outcomes
+from lakehouse.metadata.table import Load, Problem, count_outcomes, within_key
 from lakehouse.names import (
     ACTIVE_FLAG,
     APPLIED_DATETIME,
@@ -100,15 +100,13 @@ class EffectivitySatellite(Description):
         parts = [part for label in self.driving_key for part in self._end_parts(project, label)]
         missing = " OR ".join(hashing.is_missing(*part) for part in parts)
         text = hashing.joined([hashing.key_text(*part) for part in parts])
-        source = project.sources[self.source]
-        keys = {quote(source.spelled(column) or column).lower() for column in source.key}
         return Sets(
             source=self.source,
             rows=self.rows,
-            keys=source.key,
+            keys=project.sources[self.source].key,
             group_key=f"CASE WHEN NOT ({missing}) THEN {text} END",
             group_text=text,
-            moving=not {expression.lower() for expression, _ in parts} <= keys,
+            moving=not within_key(project, self.source, parts),
         )
 
     def _end_parts(self, project: Project, label: str) -> tuple[hashing.Part, ...]:

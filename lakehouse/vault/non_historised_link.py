@@ -15,7 +15,7 @@ from lakehouse.metadata.checks import missing_column
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
-from lakehouse.metadata.table import OFFSET, Load, Problem, count_outcomes, source_part
+from lakehouse.metadata.table import OFFSET, Load, Problem, count_outcomes, source_part, within_key
 from lakehouse.names import APPLIED_DATETIME, CHANGE_TYPE, HASH_DIFF, LOAD_DATETIME, LOAD_POSITION, REVERSAL_FLAG
 from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.identifiers import quote, quote_list
@@ -115,10 +115,7 @@ class NonHistorisedLink(Combination):
 
     def _moves(self, project: Project) -> bool:
         """Whether an event of one source key may come to refer to other keys, and so to another combination."""
-        source = project.sources[self.source]
-        keys = {quote(source.spelled(column) or column).lower() for column in source.key}
-        parts = self.key_parts(project, self.source) or ()
-        return not {expression.lower() for expression, _ in parts} <= keys
+        return not within_key(project, self.source, self.key_parts(project, self.source) or ())
 
     def _said(self, project: Project, settings: Settings) -> str:
         """The new rows with their hashes; where events may move, each beside the combination that it was before."""

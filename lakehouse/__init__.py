@@ -11,6 +11,7 @@ from __future__ import annotations
 from lakehouse.engine.direct import load
 from lakehouse.engine.runner import BatchResult, LoadResult, run
 from lakehouse.engine.session import spark_session
+from lakehouse.engine.views import MadeViews, make_views, restore
 from lakehouse.errors import (
     ControlError,
     GuardError,
@@ -33,6 +34,7 @@ __all__ = [
     "LakehouseError",
     "LoadError",
     "LoadResult",
+    "MadeViews",
     "MetadataError",
     "Plan",
     "Project",
@@ -40,7 +42,9 @@ __all__ = [
     "SourceError",
     "load",
     "make_plan",
+    "make_views",
     "read_project",
+    "restore",
     "run",
     "spark_session",
 ]

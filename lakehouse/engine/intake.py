@@ -144,7 +144,8 @@ def _window(
     """The rows of the watermark's window: after the last mark (less the overlap), up to the newest value there is now."""
     name = source.changes.column
     assert name is not None
-    column, last, data_type = quote(name), marks.get(name), source.type_of(name)
+    delivered = source.headers.get(source.spelled(name) or name, name)
+    column, last, data_type = quote(delivered), marks.get(name), source.type_of(name)
     newest = spark.sql(f"SELECT CAST(max({column}) AS STRING) AS mark FROM ({query})").collect()[0]["mark"]
     if newest is None:
         return []

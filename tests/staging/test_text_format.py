@@ -131,3 +131,24 @@ def test_a_missing_header_is_named_as_it_would_be_delivered(lake):
     result = lake.run("sale")
 
     assert "does not deliver the column Tag der Lieferung. It delivers: id, day, moment" in result["sale"].message
+
+
+def test_a_watermark_of_a_table_is_read_under_its_name_there(spark, schema, tmp_path):
+    text = f"""
+name: text
+connections: {{tables: {{kind: delta}}}}
+sources:
+  event:
+    connection: tables
+    object: {schema}.event
+    key: id
+    changes: {{by: watermark, column: changed}}
+    columns: {{id: int, changed: {{type: int, header: chg}}}}
+"""
+    spark.sql(f"CREATE TABLE {schema}.event USING DELTA AS SELECT 1 AS id, 10 AS chg")
+    lake = make_lake(spark, tmp_path / "lake", text)
+    assert lake.run("event")["event"].counts["inserted"] == 1
+    spark.sql(f"INSERT INTO {schema}.event VALUES (2, 9), (3, 11)")
+    assert lake.run("event")["event"].counts["read"] == 1
+    assert lake.rows("persistent_stage", "tables_event", "id, changed") == [(1, 10), (3, 11)]
+    lake.drop()

@@ -124,8 +124,8 @@ class NonHistorisedLink(Combination):
         """The new rows with their hashes; where events may move, each beside the combination that it was before."""
         expressions = self._expressions(project, settings)
         ready_made = {*self.key, *(name for reference in self.references for name in reference.key)}
-        keys = [*self.key_names, *(name for reference in self.references for name in reference.key_names)]
-        hashes = {name: expressions[name] for name in (*keys, HASH_DIFF) if name not in ready_made}
+        made = [*self.key_names, *(name for reference in self.references for name in reference.key_names), HASH_DIFF]
+        hashes = {name: expressions[name] for name in made if name not in ready_made}
         named = {**expressions, **{name: quote(name) for name in hashes}}
         rows, flags = self.rows, f"{CHANGE_TYPE} <> 'D' AS there"
         if self._moves(project):

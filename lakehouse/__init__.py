@@ -9,6 +9,7 @@ result = run(make_plan(project))
 from __future__ import annotations
 
 from lakehouse.engine.direct import load
+from lakehouse.engine.external import batches, prepare
 from lakehouse.engine.runner import BatchResult, LoadResult, run
 from lakehouse.engine.session import spark_session
 from lakehouse.engine.views import MadeViews, make_views, restore
@@ -40,9 +41,11 @@ __all__ = [
     "Project",
     "SetupError",
     "SourceError",
+    "batches",
     "load",
     "make_plan",
     "make_views",
+    "prepare",
     "read_project",
     "restore",
     "run",

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from lakehouse.metadata.kept import Kept
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.source import Source
-from lakehouse.metadata.table import KeyedTable
 from lakehouse.sql.identifiers import quote
 from lakehouse.sql.select import block, columns
 from lakehouse.vault.combination import Combination
@@ -44,7 +43,7 @@ class KeptRows:
     @cached_property
     def kept(self) -> dict[str, Kept]:
         """What each table keeps, in the project's order."""
-        found = {name: table.kept(self.project, self.source.name) for name, table in self.project.tables.items()}
+        found = {name: table.keeps(self.project, self.source.name) for name, table in self.project.tables.items()}
         return {name: kept for name, kept in found.items() if kept}
 
     @cached_property
@@ -98,10 +97,10 @@ class KeptRows:
         return lower(self.parent_anchor(kept.parent).columns if kept.parent else kept.versions.keys)
 
     def parent_anchor(self, parent: str) -> Anchor:
-        """The key of a hub, as its first occurrence in the source gives it, or of a link."""
+        """The key of a hub, as its first occurrence in the source gives it (or ready-made), or of a link."""
         keyed = self.project.tables[parent]
         if isinstance(keyed, Hub):
-            return anchor_of(parent, keyed.sources[self.source.name][0])
+            return anchor_of(parent, keyed.sources.get(self.source.name, (keyed.key,))[0])
         assert isinstance(keyed, Combination)  # nothing else has a key
         return anchor_of(parent, [*(c for end in keyed.ends for c in end.columns), *keyed.child_key])
 
@@ -194,14 +193,9 @@ class KeptRows:
         )
 
 
-def key_names(keyed: KeyedTable) -> tuple[str, ...]:
-    """The key columns of a hub or link."""
-    return (keyed.hash_key,)
-
-
 def ends_of(link: Combination) -> dict[Anchor, tuple[str, ...]]:
     """The ends of a link with their key columns in it."""
-    return {anchor_of(end.hub, end.columns): (end.hash_key,) for end in link.ends}
+    return {anchor_of(end.hub, end.columns): end.key_names for end in link.ends}
 
 
 def anchor_of(table: str, named: Iterable[str]) -> Anchor:

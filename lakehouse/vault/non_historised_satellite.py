@@ -41,20 +41,20 @@ class NonHistorisedSatellite(Description):
         yield from super().problems(project)
         yield from self.column_problems(project, self.columns, "columns")
 
-    def kept(self, project: Project, source: str) -> Kept | None:
+    def keeps(self, project: Project, source: str) -> Kept | None:
         """Its columns, which never change, it is said."""
         if source != self.source:
             return None
-        kept = self.kept_as(project, Versions((self.parent_key(project),)), self.columns)
+        kept = self.kept_as(project, Versions(self.parent_keys(project)), self.columns)
         return replace(kept, tells_deletes=False, tells_moves=False)
 
     def load(self, project: Project) -> Load:
         """Insert the keys that the satellite does not have."""
-        key, names = self.parent_key(project), self.columns_of(project)
+        names = self.columns_of(project)
         applied = TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the row (UTC)")
-        own = (self.key_column(project), *typed_columns(names, ""), applied)
+        own = (*self.key_columns(project), *typed_columns(names, ""), applied)
         expressions = {
-            key: self.key(project),
+            **self.keys(project),
             **{name: quote(name) for name in names},
             APPLIED_DATETIME: APPLIED_DATETIME,
             **stamped(),
@@ -65,7 +65,7 @@ class NonHistorisedSatellite(Description):
             project,
             self.source,
             own,
-            insert_only(delivered, key, list(expressions)),
-            keys=(key,),
+            insert_only(delivered, self.parent_keys(project), list(expressions)),
+            keys=self.parent_keys(project),
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
         )

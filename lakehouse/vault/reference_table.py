@@ -68,7 +68,7 @@ class ReferenceTable(Table):
         """With history one row per version of a code; a code that is gone ends with ``deleted_flag``."""
         return self._versions_of_codes(project) if self.history else None
 
-    def kept(self, project: Project, source: str) -> Kept | None:
+    def keeps(self, project: Project, source: str) -> Kept | None:
         """Code and meaning, without history the latest."""
         if source != self.source:
             return None

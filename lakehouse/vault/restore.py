@@ -19,7 +19,7 @@ from lakehouse.sql.identifiers import quote
 from lakehouse.sql.select import Select, columns
 from lakehouse.vault.combination import Combination
 from lakehouse.vault.hub import Hub
-from lakehouse.vault.kept_rows import Anchor, KeptRows, anchor_of, ends_of, key_names, lower
+from lakehouse.vault.kept_rows import Anchor, KeptRows, anchor_of, ends_of, lower
 
 NOW = "TIMESTAMP '9999-12-31'"
 """Everything that was loaded."""
@@ -116,9 +116,9 @@ class Assembly:
             if anchor not in self.anchors or not self._leads_on(link):
                 continue
             if name in self.rows.fit:  # its rows are versions themselves
-                self._take(name, {anchor: key_names(link)})
+                self._take(name, {anchor: link.key_names})
             else:
-                found = [f"{quote(name)}.{quote(key)}" for key in key_names(link)]
+                found = [f"{quote(name)}.{quote(key)}" for key in link.key_names]
                 self._join(f"{{{name}}} AS {quote(name)}", zip(found, self.anchors[anchor], strict=True))
                 self._found_ends(link, name)
             return True
@@ -204,7 +204,7 @@ class Assembly:
         assert isinstance(hub, Hub)  # nothing else is fed
         times = sum(join.startswith(f"LEFT JOIN {{{hub.name}}} ") for join in self.joins)
         alias = quote(f"{hub.name}_{times + 1}" if times else hub.name)
-        found = [f"{alias}.{quote(key)}" for key in key_names(hub)]
+        found = [f"{alias}.{quote(key)}" for key in hub.key_names]
         self._join(f"{{{hub.name}}} AS {alias}", zip(found, self.anchors[anchor], strict=True))
         types = hub.business_columns(project)
         for name in wanted:

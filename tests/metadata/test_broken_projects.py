@@ -132,12 +132,12 @@ ONE_MISTAKE = {
         "    object: customer",
         f"    object: customer\n    aplied: changed_at {HERE}",
         "source 'customer': unknown key 'aplied'. Known: applied, changes, columns, connection, delivery, description, "
-        "files, key, object, record_source, settings, text. Did you mean 'applied'?",
+        "files, key, null_keys, object, record_source, settings, text. Did you mean 'applied'?",
     ),
     "unknown key of a column": (
         '{type: string, expression: "concat(name, city)"}',
         f'{{type: string, expresion: "concat(name, city)"}} {HERE}',
-        "unknown key 'columns.label.expresion'. Known: description, expression, header, type. Did you mean 'expression'?",
+        "unknown key 'columns.label.expresion'. Known: description, expression, hash, hash_diff, header, rank, type. Did you mean 'expression'?",
     ),
     "unknown key of a connection": (
         "    path: ./deliveries",

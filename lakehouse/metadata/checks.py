@@ -46,7 +46,8 @@ def check_source(project: Project, source: Source) -> Iterator[Problem]:
             yield from missing_column(source.columns, named, place, "names column")
     yield from _check_ordering(source)
     yield from _check_derived(source)
-    yield from _check_prepared(project, source)
+    if source.connection in project.connections:
+        yield from _check_prepared(project, source)
 
 
 def _check_names(source: Source) -> Iterator[Problem]:

@@ -231,7 +231,8 @@ def _check_columns(source: Source, found: Iterable[str], where: str) -> None:
             f"source '{source.name}': {where} does not deliver the column{'s' if len(missing) > 1 else ''} "
             f"{', '.join(missing)}. It delivers: {', '.join(found)}. Nothing of it was loaded."
         )
-    declared = {name.lower() for name in (*source.headers.values(), *source.derived)}
+    made = [name for name in source.columns if name not in source.delivered]
+    declared = {name.lower() for name in (*source.headers.values(), *made)}
     extra = [name for name in found if name.lower() not in declared]
     if extra:
         logger.warning(

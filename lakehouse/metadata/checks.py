@@ -79,8 +79,8 @@ def _check_headers(source: Source) -> Iterator[Problem]:
             message = f"reads its columns '{seen[header.lower()]}' and '{name}' from one delivered column, '{header}'."
             yield Problem(("columns", name), f"{message} Derive one of them with an expression.")
         seen[header.lower()] = name
-    for name, column in source.derived.items():
-        if column.header is not None:
+    for name, column in source.columns.items():
+        if column.header is not None and not column.is_delivered:
             yield Problem(
                 ("columns", name, "header"), f"derives column '{name}', so it has no header. Leave one of them out."
             )

@@ -14,6 +14,7 @@ from tests.rows import FIRST_DAY, make_lake
 pytestmark = pytest.mark.load
 PROJECT = """
 name: moves
+settings: {ghost_records: true}     # no row of a source
 connections: {files: {kind: files, path: ./deliveries}}
 sources:
   line:      # of an order, with a product that changes

@@ -144,6 +144,16 @@ def test_views_are_named_by_setting_and_never_like_a_table(tmp_path):
         views_of(shop(tmp_path, clash))
 
 
+def test_a_ghost_record_is_no_row_of_a_source_and_not_current(tmp_path):
+    project = shop(tmp_path, "\nsettings: {ghost_records: true}\n" + SHOP + SATELLITE + EFFECTIVITY)
+    zero = project.hashes_of("hub_orders").zero_key
+    ended = f"AND NOT (`orders_hk` = {zero} OR deleted_flag)"
+
+    assert ended in restored(project, "orders").select.text()
+    (current, _) = (view for view in views_of(project, select=["sat_orders"]).made)
+    assert ended in current.select.text()
+
+
 def test_a_view_name_without_a_place_for_the_name_is_a_mistake(tmp_path):
     with pytest.raises(MetadataError, match=r"lakehouse.yml:2: .*'current_view': 'current' is no name of a view"):
         shop(tmp_path, "\nsettings: {current_view: current}\n" + SHOP)

@@ -176,6 +176,7 @@ SAYINGS = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.classic
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(st.lists(SAYINGS, max_size=4, unique=True), min_size=1, max_size=3))
 def test_any_order_of_batches_gives_what_a_rebuild_gives(spark, project, batches):

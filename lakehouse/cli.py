@@ -160,6 +160,12 @@ def views(
     result = make_views(found, select=chosen, as_of=as_of, environment=environment)
     _say([f"{len(result.made)} views made: {', '.join(result.made)}"] if result.made else ["no views made"])
     _say([f"{name}: no view, {reason}" for name, reason in result.passed_over.items()])
+    if result.made and environment.catalog is None:
+        _say(
+            [
+                "A local session forgets its views when it ends: make_views(project) makes them in yours, --print writes them."
+            ]
+        )
 
 
 @app.command()

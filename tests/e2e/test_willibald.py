@@ -247,7 +247,7 @@ def test_a_customer_changes_its_club_and_back(history, customer):
     """One combination holds at a time; each opening and closing is a row."""
     lake = history.lake
     rows = lake.spark.sql(
-        f"SELECT s.load_datetime, v.vereinspartner_id, s.active_flag FROM {lake.name('vault', 'sat_kunde_vereinspartner')} AS s "
+        f"SELECT CAST(s.load_datetime AS TIMESTAMP_NTZ), v.vereinspartner_id, s.active_flag FROM {lake.name('vault', 'sat_kunde_vereinspartner')} AS s "
         f"JOIN {lake.name('vault', 'link_kunde_vereinspartner')} AS l USING (link_kunde_vereinspartner_hk) "
         f"JOIN {lake.name('vault', 'hub_kunde')} AS k USING (kunde_hk) "
         f"LEFT JOIN {lake.name('vault', 'hub_vereinspartner')} AS v ON v.vereinspartner_hk = l.vereinspartner_hk "

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from lakehouse import read_project
 from lakehouse.vault.version_views import current_select, history_select
+from tests.rows import local_frame
 
 pytestmark = pytest.mark.load
 PROJECT = read_project(Path(__file__).parents[1] / "golden" / "kinds")
-END = datetime(9999, 12, 31)
+END = "9999-12-31 00:00:00"
 
 
-def day(number: int) -> datetime:
-    return datetime(2024, 1, number)
+def day(number: int) -> str:
+    return f"2024-01-{number:02} 00:00:00"
 
 
 @pytest.fixture
 def shown(spark):
-    """Rows that a view shows over a table's rows, given by some of its columns and sorted; keys are text to read."""
+    """Rows that a view shows over a table's rows, given by some of its columns and sorted; keys and times are text."""
 
     def show(select, table, columns, rows, *, wanted, project=PROJECT):
         names, types = [name.strip() for name in columns.split(",")], {}
         for column in project.table(table).definition.columns:
             types[column.name] = "string" if column.type == "binary" else column.type
-        frame = spark.createDataFrame(rows, ", ".join(f"`{name}` {types[name]}" for name in names))
-        others = [f"CAST(NULL AS {kind}) AS `{name}`" for name, kind in types.items() if name not in names]
-        full = frame.selectExpr("*", *others)
-        found = select(project, table).on(spark, {table: full}).selectExpr(*(f"`{w.strip()}`" for w in wanted.split(",")))
-        return sorted((tuple(row) for row in found.collect()), key=repr)
+        texts = [[value if value is None else str(value) for value in row] for row in rows]
+        given = local_frame(spark, texts, ", ".join(f"`{name}` STRING" for name in names))
+        values = {**dict.fromkeys(types, "NULL"), **{name: f"`{name}`" for name in names}}
+        full = given.selectExpr(*(f"CAST({values[name]} AS {kind}) AS `{name}`" for name, kind in types.items()))
+        view = select(project, table).on(spark, {table: full})
+        kinds = dict(view.dtypes)
+        shown = [f"CAST(`{name}` AS STRING)" if kinds[name] == "timestamp" else f"`{name}`" for name in wanted.split(", ")]
+        return sorted((tuple(row) for row in view.selectExpr(*shown).collect()), key=repr)
 
     return show
 

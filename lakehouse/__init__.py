@@ -12,6 +12,7 @@ from lakehouse.engine.direct import load
 from lakehouse.engine.external import batches, prepare
 from lakehouse.engine.runner import BatchResult, LoadResult, run
 from lakehouse.engine.session import spark_session
+from lakehouse.engine.views import MadeViews, make_views, restore
 from lakehouse.errors import (
     ControlError,
     GuardError,
@@ -34,6 +35,7 @@ __all__ = [
     "LakehouseError",
     "LoadError",
     "LoadResult",
+    "MadeViews",
     "MetadataError",
     "Plan",
     "Project",
@@ -42,8 +44,10 @@ __all__ = [
     "batches",
     "load",
     "make_plan",
+    "make_views",
     "prepare",
     "read_project",
+    "restore",
     "run",
     "spark_session",
 ]

@@ -137,6 +137,38 @@ def _print_settings(project: Project, name: str) -> None:
 
 
 @app.command()
+def views(
+    project: ProjectPath = Path(),
+    select: Annotated[
+        list[str] | None, typer.Option("--select", "-s", help="Tables and sources by name or pattern.")
+    ] = None,
+    env: EnvironmentName = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", help="Sources as they were after the loads up to then; now if left out."),
+    ] = None,
+    printed: Annotated[bool, typer.Option("--print", help="Print the statements; no Java needed.")] = False,
+) -> None:
+    """Make views of the vault: current and history of its tables, and the sources restored from it."""
+    from lakehouse.engine.views import make_views, printed_views
+
+    found = _project(project)
+    environment, chosen = found.environment(env), select or ["*"]
+    if printed:
+        sys.stdout.write(printed_views(found, environment, select=chosen, as_of=as_of))
+        return
+    result = make_views(found, select=chosen, as_of=as_of, environment=environment)
+    _say([f"{len(result.made)} views made: {', '.join(result.made)}"] if result.made else ["no views made"])
+    _say([f"{name}: no view, {reason}" for name, reason in result.passed_over.items()])
+    if result.made and environment.catalog is None:
+        _say(
+            [
+                "A local session forgets its views when it ends: make_views(project) makes them in yours, --print writes them."
+            ]
+        )
+
+
+@app.command()
 def schema(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; standard output if left out.")

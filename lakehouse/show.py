@@ -60,7 +60,10 @@ def _source_sql(project: Project, environment: Environment, name: str) -> str:
         ("persistent stage", _ddl(environment, log, definition)),
         (
             "landing: typed, derived, fingerprinted",
-            landing_select(source, project.subjects(name), types=None, hashes=hashes).text() + ";",
+            landing_select(
+                source, project.subjects(name), types=None, text=project.text_format(name), hashes=hashes
+            ).text()
+            + ";",
         ),
         ("stage: stamped", stage_select(project, source).text(landed="landed", **stamps) + ";"),
         ("current rows", current_select(project, source, checkpoint=True).text(log=after, checkpoint=kept) + ";"),

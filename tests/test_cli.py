@@ -44,13 +44,13 @@ def in_a_process(*arguments: str, path: str) -> subprocess.CompletedProcess[str]
 def test_validate_counts_what_it_read(lakehouse):
     code, out, err = lakehouse("validate", "-p", SAMPLE)
 
-    assert (code, out, err) == (0, "awlt: 10 sources, 35 tables, no problems.\n", "")
+    assert (code, out, err) == (0, "awlt: 10 sources, 36 tables, no problems.\n", "")
 
 
 def test_project_is_the_current_folder_if_not_named(lakehouse, monkeypatch):
     monkeypatch.chdir(SAMPLE)
 
-    assert lakehouse("validate")[:2] == (0, "awlt: 10 sources, 35 tables, no problems.\n")
+    assert lakehouse("validate")[:2] == (0, "awlt: 10 sources, 36 tables, no problems.\n")
 
 
 def test_folder_without_a_project_is_exit_code_2(lakehouse, tmp_path):
@@ -188,7 +188,7 @@ def test_sample_project_is_copied(lakehouse, tmp_path):
 
     assert lakehouse("validate", "-p", tmp_path / "shop")[:2] == (
         0,
-        "awlt: 10 sources, 35 tables, no problems.\n",
+        "awlt: 10 sources, 36 tables, no problems.\n",
     )
 
 

@@ -144,7 +144,8 @@ def _window(
     """The rows of the watermark's window: after the last mark (less the overlap), up to the newest value there is now."""
     name = source.changes.column
     assert name is not None
-    column, last, data_type = quote(name), marks.get(name), source.type_of(name)
+    delivered = source.headers.get(source.spelled(name) or name, name)
+    column, last, data_type = quote(delivered), marks.get(name), source.type_of(name)
     newest = spark.sql(f"SELECT CAST(max({column}) AS STRING) AS mark FROM ({query})").collect()[0]["mark"]
     if newest is None:
         return []
@@ -179,7 +180,7 @@ def read_delivery(workspace: Workspace, source: Source, delivery: Delivery) -> D
     reader = spark.read.options(**_options(connection.options))
     if connection.format == "parquet":
         return _with_origin(reader.option("mergeSchema", "true").parquet(*paths), source, "_metadata.file_path")
-    schema = ", ".join(f"{quote(name)} STRING" for name in source.delivered)
+    schema = ", ".join(f"{quote(name)} STRING" for name in source.headers.values())
     return _with_origin(reader.schema(f"{schema}, {_CORRUPT_TEXT} STRING").json(paths), source, "_metadata.file_path")
 
 
@@ -224,13 +225,14 @@ def _header(source: Source, connection: FilesConnection, path: str) -> tuple[str
 
 def _check_columns(source: Source, found: Iterable[str], where: str) -> None:
     names = {name.lower() for name in found}
-    missing = [name for name in source.delivered if name.lower() not in names]
+    missing = [header for header in source.headers.values() if header.lower() not in names]
     if missing:
         raise SourceError(
             f"source '{source.name}': {where} does not deliver the column{'s' if len(missing) > 1 else ''} "
             f"{', '.join(missing)}. It delivers: {', '.join(found)}. Nothing of it was loaded."
         )
-    declared = {name.lower() for name in source.columns}
+    made = [name for name in source.columns if name not in source.delivered]
+    declared = {name.lower() for name in (*source.headers.values(), *made)}
     extra = [name for name in found if name.lower() not in declared]
     if extra:
         logger.warning(
@@ -241,12 +243,23 @@ def _check_columns(source: Source, found: Iterable[str], where: str) -> None:
 def _with_origin(frame: DataFrame, source: Source, file: str) -> DataFrame:
     from pyspark.sql import functions as F
 
-    columns = [name for name in frame.columns if name != _CORRUPT_TEXT]
-    _check_columns(source, columns, "the delivery")
+    found = [name for name in frame.columns if name != _CORRUPT_TEXT]
+    _check_columns(source, found, "the delivery")
     broken = F.col(_CORRUPT_TEXT) if _CORRUPT_TEXT in frame.columns else F.lit(None).cast("string")
-    return frame.select(
-        *[F.col(f"`{name}`") for name in columns], F.expr(file).alias(SOURCE_FILE), broken.alias(_CORRUPT_TEXT)
-    )
+    columns = [F.col(_escaped(header)).alias(name) for header, name in _named(source, found).items()]
+    return frame.select(*columns, F.expr(file).alias(SOURCE_FILE), broken.alias(_CORRUPT_TEXT))
+
+
+def _named(source: Source, found: Sequence[str]) -> dict[str, str]:
+    """Each delivered name with the column's name in the project; an undeclared one that has it already is left out."""
+    given = {header.lower(): name for name, header in source.headers.items() if header.lower() != name.lower()}
+    taken = {name.lower() for name in given.values()}
+    named = {header: given.get(header.lower(), header) for header in found}
+    return {header: name for header, name in named.items() if header.lower() in given or name.lower() not in taken}
+
+
+def _escaped(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 def delivered_relation(columns: Sequence[str], relation: str) -> str:

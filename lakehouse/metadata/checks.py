@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lakehouse.metadata.project import Project
     from lakehouse.metadata.source import Source
 
+FORBIDDEN = " ,;{}()=\n\t"
+"""What a column's name may not hold in a Delta table."""
 ORDERED = frozenset({"tinyint", "smallint", "int", "bigint", "date", "timestamp", "string"})
 
 
@@ -44,10 +46,12 @@ def check_source(project: Project, source: Source) -> Iterator[Problem]:
             yield from missing_column(source.columns, named, place, "names column")
     yield from _check_ordering(source)
     yield from _check_derived(source)
-    yield from _check_prepared(project, source)
+    if source.connection in project.connections:
+        yield from _check_prepared(project, source)
 
 
 def _check_names(source: Source) -> Iterator[Problem]:
+    yield from _check_headers(source)
     seen: dict[str, str] = {}
     for name in source.columns:
         if name.lower() in SYSTEM_COLUMNS:
@@ -55,11 +59,31 @@ def _check_names(source: Source) -> Iterator[Problem]:
                 ("columns", name),
                 f"has a column '{name}', which is a system column. Name it otherwise, with an expression.",
             )
+        if any(character in name for character in FORBIDDEN):
+            yield Problem(
+                ("columns", name),
+                f"has a column '{name}', which Delta refuses: blanks and {' '.join(FORBIDDEN[1:-2])} cannot be in a name. "
+                f"Name it otherwise, and give the delivered name as its header: {{header: '{name}'}}.",
+            )
         if name.lower() in seen:
             yield Problem(
                 ("columns", name), f"has the columns '{seen[name.lower()]}' and '{name}', which Spark takes for one."
             )
         seen[name.lower()] = name
+
+
+def _check_headers(source: Source) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for name, header in source.headers.items():
+        if header.lower() in seen and seen[header.lower()].lower() != name.lower():
+            message = f"reads its columns '{seen[header.lower()]}' and '{name}' from one delivered column, '{header}'."
+            yield Problem(("columns", name), f"{message} Derive one of them with an expression.")
+        seen[header.lower()] = name
+    for name, column in source.columns.items():
+        if column.header is not None and not column.is_delivered:
+            yield Problem(
+                ("columns", name, "header"), f"derives column '{name}', so it has no header. Leave one of them out."
+            )
 
 
 def _check_ordering(source: Source) -> Iterator[Problem]:

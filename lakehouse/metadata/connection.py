@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lakehouse.metadata.entity import Entity
 from lakehouse.metadata.settings import Settings
+from lakehouse.metadata.text_format import TextFormat
 
 
 class FilesConnection(Entity):
@@ -21,6 +22,8 @@ class FilesConnection(Entity):
     """Pattern of a source's files below the path; ``{table}`` is the last part of the source's object."""
     options: dict[str, str | bool | int] = Field(default_factory=dict)
     """Options of Spark's reader, such as ``delimiter`` or ``encoding``."""
+    text: TextFormat = TextFormat()
+    """How dates and numbers are written in its text."""
     record_source: str | None = None
     """Record source of its rows; the connection's name if left out. The object's name is appended."""
     description: str = ""

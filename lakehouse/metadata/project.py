@@ -24,6 +24,7 @@ from lakehouse.metadata.problems import explain
 from lakehouse.metadata.settings import ResolvedSetting, Settings, SettingsLayer, effective, resolve
 from lakehouse.metadata.source import Source
 from lakehouse.metadata.table import KeyedTable, Load, Problem, Registry, Subject, Table
+from lakehouse.metadata.text_format import TextFormat
 from lakehouse.names import staged
 from lakehouse.sql.presets import Hashing
 
@@ -87,6 +88,12 @@ class Project:
     def log(self, source: str) -> Relation:
         """The persistent stage table of a source."""
         return Relation("persistent_stage", staged(self.sources[source].connection, source))
+
+    def text_format(self, source: str) -> TextFormat:
+        """How dates and numbers are written in the text of a source's deliveries."""
+        owner = self.sources[source]
+        connection = self.connections[owner.connection]
+        return owner.text.over(connection.text) if isinstance(connection, FilesConnection) else owner.text
 
     def source_of(self, relation: Relation) -> str | None:
         """The source whose persistent stage table a relation is."""

@@ -5,14 +5,28 @@ Rule: table over batch over connection over project over default; ``lakehouse sh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lakehouse.metadata.entity import Entity, Percent
 from lakehouse.sql.presets import Algorithm, Hashing, Output, PresetName, hashing_of
+
+
+def _view_name(value: str) -> str:
+    if not _VIEW_NAME.match(value):
+        raise ValueError(
+            f"'{value}' is no name of a view. Write {{name}} and letters, digits or underscores around it."
+        )
+    return value
+
+
+ViewName = Annotated[str, AfterValidator(_view_name)]
+"""The name of a view, with ``{name}`` for what it is made of."""
+_VIEW_NAME = re.compile(r"^[A-Za-z0-9_]*\{name\}[A-Za-z0-9_]*$")
 
 
 class Settings(Entity):
@@ -38,6 +52,12 @@ class Settings(Entity):
     """A key deleted in the source: a new satellite version with deleted_flag, or nothing."""
     open_end: Literal["9999-12-31", "null"] = "9999-12-31"
     """effective_to of the version that still holds."""
+    current_view: ViewName = "{name}_current"
+    """What the view of a table's current versions is called."""
+    history_view: ViewName = "{name}_history"
+    """What the view of all versions, each with effective_from and effective_to, is called."""
+    source_view: ViewName = "{name}_as_of"
+    """What the view that makes a source's rows again from the vault is called."""
     unknown_text: str = "Unknown"
     """What the text columns of the unknown member say."""
     delete_guard: Percent = Field(default=100.0, gt=0, le=100)

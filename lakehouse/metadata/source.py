@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lakehouse.metadata.entity import DataType, Entity, Names
 from lakehouse.metadata.settings import Settings
+from lakehouse.metadata.text_format import TextFormat
 from lakehouse.sql.types import convert, from_text
 
 OVERLAP = re.compile(r"^(\d+)\s*(second|minute|hour|day|week)s?$")
@@ -38,7 +39,9 @@ class SourceColumn(Entity):
 
     type: DataType
     expression: str | None = None
-    """Spark SQL over the source's typed columns; without one the column is delivered under its name."""
+    """Spark SQL over the source's typed columns; without one the column is delivered."""
+    header: str | None = None
+    """Its name in the deliveries, where that is another; a table's column can have no blanks, for one."""
     hash: Names = ()
     """The column is a key: the hash of these columns, as a hub or link would hash them."""
     hash_diff: Names = ()
@@ -130,6 +133,8 @@ class Source(Entity):
     """Columns whose NULL becomes a text that stands for it, before anything is hashed."""
     applied: str | None = None
     """The column with the business's own time of a row; the load datetime where left out."""
+    text: TextFormat = TextFormat()
+    """How dates and numbers are written in its text, if not as the connection says."""
     delivery: Literal["folder", "file", "all"] | None = None
     """What is one delivery: the files of one folder (default for snapshots), one file, or all waiting files (default
     for watermarks)."""
@@ -148,6 +153,11 @@ class Source(Entity):
     def delivered(self) -> dict[str, SourceColumn]:
         """The columns that the deliveries hold."""
         return {name: column for name, column in self.columns.items() if column.is_delivered}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The delivered columns with their names in the deliveries."""
+        return {name: column.header or name for name, column in self.delivered.items()}
 
     @property
     def derived(self) -> dict[str, SourceColumn]:
@@ -178,9 +188,13 @@ class Source(Entity):
         lowered = {name.lower(): name for name in self.columns}
         return lowered.get(column.lower())
 
-    def typed(self, column: str, expression: str, *, text: bool) -> str:
-        """SQL that turns a delivered value into the column's type; NULL where it cannot be read."""
-        return (from_text if text else convert)(expression, self.columns[column].type)
+    def typed(self, column: str, expression: str, *, text: TextFormat | None) -> str:
+        """SQL that turns a delivered value into the column's type, text as the format says; NULL where it cannot be read."""
+        data_type = self.columns[column].type
+        if text is None:
+            return convert(expression, data_type)
+        pattern = {"date": text.date, "timestamp": text.timestamp}.get(data_type)
+        return from_text(expression, data_type, pattern=pattern, decimal=text.decimal or ".")
 
 
 def overlap_interval(overlap: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from lakehouse.metadata.entity import Entity, Names
 from lakehouse.metadata.environment import Layer, Relation
+from lakehouse.metadata.kept import Kept, Versions
 from lakehouse.metadata.settings import Settings
 from lakehouse.names import LOAD_POSITION
 from lakehouse.sql.ddl import TableDefinition
@@ -152,6 +153,14 @@ class Table(Entity):
         """The subject that it wants marked in a source's log."""
         return None
 
+    def versions(self, project: Project) -> Versions | None:
+        """How its rows follow each other; None where they do not, so that there is nothing to say of now and then."""
+        return None
+
+    def keeps(self, project: Project, source: str) -> Kept | None:
+        """What it keeps of the rows of a source; None where it is not loaded from it, or keeps only keys."""
+        return None
+
 
 @dataclass(frozen=True)
 class End:
@@ -162,6 +171,10 @@ class End:
     hub: str
     hash_key: str
     """The hash key column in the link."""
+    key_names: tuple[str, ...] = ()
+    """All its key columns in the link."""
+    columns: tuple[str, ...] = ()
+    """The source columns that give the hub's business key, by position; those of a ready-made key where none is named."""
 
 
 class KeyedTable(Table):

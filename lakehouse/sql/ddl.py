@@ -56,6 +56,12 @@ def create_table(table: str, definition: TableDefinition) -> str:
     return plain("\n".join(lines))
 
 
+def create_view(view: str, select: str, *, comment: str = "") -> str:
+    """CREATE OR REPLACE VIEW for a quoted name, from a SELECT on table names."""
+    said = f"\nCOMMENT {plain(literal(comment))}" if comment else ""
+    return f"CREATE OR REPLACE VIEW {plain(view)}{said}\nAS {select}"
+
+
 def add_columns(table: str, columns: Sequence[TargetColumn]) -> str:
     """ALTER TABLE … ADD COLUMNS; new columns are NULL in the rows that exist, so they cannot be required."""
     definitions = ", ".join(TargetColumn(c.name, c.type, c.comment).definition() for c in columns)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from lakehouse.sql.identifiers import literal
+
 ALIASES = {
     "integer": "int",
     "long": "bigint",
@@ -63,8 +65,21 @@ def same_family(left: str, right: str) -> bool:
     return left == right or (left in INTEGERS and right in INTEGERS)
 
 
-def from_text(expression: str, data_type: str) -> str:
-    """SQL that reads delivered text as a type; NULL where it cannot be read."""
+def from_text(expression: str, data_type: str, *, pattern: str | None = None, decimal: str = ".") -> str:
+    """SQL that reads delivered text as a type; NULL where it cannot be read.
+
+    ``pattern`` is that of a date or timestamp, ISO 8601 without one; ``decimal`` the sign before a number's decimals.
+
+    >>> from_text("x", "date", pattern="dd.MM.yyyy")
+    "CAST(try_to_timestamp(x, 'dd.MM.yyyy') AS DATE)"
+    >>> from_text("x", "decimal(9,2)", decimal=",")
+    "try_cast(translate(x, ',.', '.,') AS DECIMAL(9,2))"
+    """
+    if pattern is not None:
+        read = f"try_to_timestamp({expression}, {literal(pattern)})"
+        return read if data_type == "timestamp" else f"CAST({read} AS DATE)"
+    if decimal == "," and (data_type in ("float", "double") or data_type.startswith("decimal")):
+        return f"try_cast(translate({expression}, ',.', '.,') AS {data_type.upper()})"  # a point is no number then
     if data_type == "string":
         return expression
     if data_type == "binary":

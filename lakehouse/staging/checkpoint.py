@@ -38,7 +38,10 @@ def layout(project: Project, source: Source) -> str:
     """What a checkpoint's fingerprints were computed over; one made for another layout is not used."""
     prints = fingerprints(source, project.subjects(source.name))
     derived = sorted((name, column.expression) for name, column in source.derived.items())
-    return hashlib.sha256(repr((tuple(source.key), sorted(prints.items()), derived)).encode()).hexdigest()[:16]
+    told = [tuple(source.key), sorted(prints.items()), derived]
+    if text := project.text_format(source.name).model_dump(exclude_none=True):
+        told.append(sorted(text.items()))
+    return hashlib.sha256(repr(tuple(told)).encode()).hexdigest()[:16]
 
 
 def current_select(project: Project, source: Source, *, checkpoint: bool) -> Select:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.source import Source
 from lakehouse.metadata.table import Subject
+from lakehouse.metadata.text_format import TextFormat
 from lakehouse.names import APPLIED_DATETIME, LOAD_DATETIME, REASON, RECORD_SOURCE, ROW_AUDIT_ID, RULE, SOURCE_FILE
 from lakehouse.sql.hashing import fingerprint, is_missing
 from lakehouse.sql.identifiers import literal, quote, verbatim
@@ -35,13 +36,14 @@ def record_source(project: Project, source: Source) -> str:
 
 
 def landing_select(
-    source: Source, subjects: Sequence[Subject], *, types: Mapping[str, str] | None, hashes: Hashing
+    source: Source, subjects: Sequence[Subject], *, types: Mapping[str, str] | None, text: TextFormat, hashes: Hashing
 ) -> Select:
     """The rows of ``{delivered}`` as they are landed: typed, derived, with fingerprints and the rule that a row breaks.
 
-    ``types`` are those of the delivered columns (lower-case name to type); None where everything is text.
+    ``types`` are those of the delivered columns (lower-case name to type); None where everything is text. ``text`` is how
+    dates and numbers are written there.
     """
-    typed = {name: _typed(source, name, types) for name in source.delivered}
+    typed = {name: _typed(source, name, types, text) for name in source.delivered}
     derived = {
         name: f"CASE WHEN {RULE} IS NULL THEN CAST({verbatim(column.expression or '')} AS {column.type.upper()}) END"
         for name, column in source.derived.items()
@@ -104,11 +106,12 @@ def subject_fingerprint(subject: Subject) -> str:
     return f"{subject.name}_fingerprint"
 
 
-def _typed(source: Source, name: str, types: Mapping[str, str] | None) -> str:
+def _typed(source: Source, name: str, types: Mapping[str, str] | None, text: TextFormat) -> str:
     delivered = f"delivered.{quote(name)}"
     if types is not None and types.get(name.lower()) == source.columns[name].type:
         return delivered
-    return source.typed(name, delivered, text=types is None or types.get(name.lower()) == "string")
+    is_text = types is None or types.get(name.lower()) == "string"
+    return source.typed(name, delivered, text=text if is_text else None)
 
 
 def _wrong(name: str, typed: str) -> str:

@@ -73,7 +73,9 @@ class Combination(KeyedTable):
     @property
     def ends(self) -> tuple[End, ...]:
         """The hubs that it refers to."""
-        return tuple(End(r.role or entity(r.hub), r.hub, r.hash_key) for r in self.references)
+        return tuple(
+            End(r.role or entity(r.hub), r.hub, r.hash_key, r.key_names, r.columns or r.key) for r in self.references
+        )
 
     def reads(self, project: Project) -> tuple[Relation, ...]:
         """The persistent stage of its source."""

@@ -9,6 +9,7 @@ from lakehouse.errors import suggestion
 from lakehouse.metadata.checks import check_expression, missing_column
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.environment import Layer, Relation
+from lakehouse.metadata.kept import Kept, Versions
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
 from lakehouse.metadata.table import KeyedTable, Problem, Table, source_part, within_key
@@ -151,3 +152,16 @@ class Description(Table):
             lead = f"names, in source '{self.source}', column"
             for position, column in enumerate(names):
                 yield from missing_column(known, column, (field, position), lead)
+
+    def versions_where(self, project: Project, gone: str, *, sets: bool = False) -> Versions:
+        """Versions of the parent's keys that end with a row for which ``gone`` is true; a ghost record is there for joins
+        alone, and no key's version."""
+        keys = self.parent_keys(project)
+        if project.settings_of("tables", self.name).ghost_records:
+            gone = f"{quote(keys[0])} = {project.hashes_of(self.parent).zero_key} OR {gone}"
+        return Versions(keys, gone, sets)
+
+    def kept_as(self, project: Project, versions: Versions, columns: Sequence[str]) -> Kept:
+        """What it keeps of its source's rows: the columns, for the parent's key."""
+        unfit = "takes only the rows of its filter" if self.where else ""
+        return Kept(versions, tuple(self.typed(project, columns)), self.parent, unfit=unfit)

@@ -10,12 +10,14 @@ Source: Linstedt & Olschimke, Building a Scalable Data Warehouse with Data Vault
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
 from lakehouse.errors import suggestion
 from lakehouse.metadata.entity import Names
+from lakehouse.metadata.kept import Kept, Versions
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
 from lakehouse.metadata.table import Load, Problem, count_outcomes, within_key
@@ -102,6 +104,20 @@ class EffectivitySatellite(Description):
         if source.spelled(column) and source.type_of(column) not in ("date", "timestamp"):
             message = f"takes '{field}' from column '{column}' of type {source.type_of(column)}; a date or timestamp is needed."
             yield Problem((field,), message)
+
+    def versions(self, project: Project) -> Versions:
+        """One row per opening and closing of a combination."""
+        return self.versions_where(project, f"NOT {ACTIVE_FLAG}")
+
+    def keeps(self, project: Project, source: str) -> Kept | None:
+        """Which combinations hold; rows without a driving key are not here. Its dates are no columns of the source:
+        ``starts_at`` is the first of an opening, and both are the time of the change where the source gives none."""
+        if source != self.source:
+            return None
+        driving = tuple(c for end in self.parent_of(project).ends if end.label in self.driving_key for c in end.columns)
+        kept = self.kept_as(project, self.versions(project), ())
+        unfit = "takes combinations as they are delivered" if self.sets == "delivered" else kept.unfit
+        return replace(kept, needs=driving, unfit=unfit)
 
     def load(self, project: Project) -> Load:
         """Insert the openings and closings that are not known."""

@@ -11,11 +11,13 @@ Source: Linstedt & Olschimke, Building a Scalable Data Warehouse with Data Vault
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
 from lakehouse.metadata.entity import Names
+from lakehouse.metadata.kept import Kept, Versions
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
 from lakehouse.metadata.table import Load, Problem, Subject, count_outcomes
@@ -66,6 +68,18 @@ class MultiActiveSatellite(Description):
         yield from self.column_problems(project, self.multi_active_key, "multi_active_key")
         yield from self.column_problems(project, self.columns, "columns")
         yield from self.given_diff_problems(project, self.hash_diff)
+
+    def versions(self, project: Project) -> Versions:
+        """A whole set per version of a key; a key without rows ends with ``deleted_flag``."""
+        return self.versions_where(project, DELETED_FLAG, sets=True)
+
+    def keeps(self, project: Project, source: str) -> Kept | None:
+        """Its columns, row by row, where a set is all rows that hold."""
+        if source != self.source:
+            return None
+        kept = self.kept_as(project, self.versions(project), (*self.multi_active_key, *self.columns))
+        unfit = "takes sets as they are delivered" if self.sets == "delivered" else kept.unfit
+        return replace(kept, tells_rows_apart=True, unfit=unfit)
 
     def load(self, project: Project) -> Load:
         """Insert the sets that differ from the one before."""

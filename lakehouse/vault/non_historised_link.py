@@ -13,6 +13,7 @@ from typing import Literal
 
 from lakehouse.metadata.checks import missing_column
 from lakehouse.metadata.entity import Names
+from lakehouse.metadata.kept import Kept, Versions
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
 from lakehouse.metadata.table import OFFSET, Load, Problem, count_outcomes, source_part, within_key
@@ -62,6 +63,20 @@ class NonHistorisedLink(Combination):
             if source.spelled(column) and not _adds_up(source.type_of(column)):
                 message = f"names measure '{column}' of type {source.type_of(column)}, which cannot be negated."
                 yield Problem(("measures", position), message)
+
+    def keeps(self, project: Project, source: str) -> Kept | None:
+        """Its columns, of the events that were not taken back; of their first telling where corrections are ignored."""
+        if source != self.source:
+            return None
+        reverse = self.corrections == "reverse"
+        return Kept(
+            Versions(self.key_names, REVERSAL_FLAG, sets=True),
+            tuple(self._payload(project)),
+            self.name,
+            tells_deletes=reverse,
+            tells_moves=reverse,
+            unfit="takes only the rows of its filter" if self.where else "",
+        )
 
     def load(self, project: Project) -> Load:
         """Insert the events that are not known, and the reversals of those that were corrected."""

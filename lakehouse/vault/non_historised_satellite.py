@@ -7,11 +7,13 @@ Source: Linstedt & Olschimke, Building a Scalable Data Warehouse with Data Vault
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
 from lakehouse.metadata.entity import Names
+from lakehouse.metadata.kept import Kept, Versions
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.table import Load, Problem, count_outcomes
 from lakehouse.names import APPLIED_DATETIME, CHANGE_TYPE
@@ -38,6 +40,13 @@ class NonHistorisedSatellite(Description):
         """Parent, source and columns exist."""
         yield from super().problems(project)
         yield from self.column_problems(project, self.columns, "columns")
+
+    def keeps(self, project: Project, source: str) -> Kept | None:
+        """Its columns, which never change, it is said."""
+        if source != self.source:
+            return None
+        kept = self.kept_as(project, Versions(self.parent_keys(project)), self.columns)
+        return replace(kept, tells_deletes=False, tells_moves=False)
 
     def load(self, project: Project) -> Load:
         """Insert the keys that the satellite does not have."""

@@ -16,6 +16,7 @@ from lakehouse.errors import suggestion
 from lakehouse.metadata.checks import missing_column
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.environment import Layer, Relation
+from lakehouse.metadata.kept import Kept, Versions
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
 from lakehouse.metadata.table import Input, Load, Problem, Table, count_outcomes, source_part
@@ -62,6 +63,27 @@ class ReferenceTable(Table):
         for field, names in (("key", self.key), ("columns", self.columns)):
             for position, column in enumerate(names):
                 yield from missing_column(project.sources[self.source].columns, column, (field, position), lead)
+
+    def versions(self, project: Project) -> Versions | None:
+        """With history one row per version of a code; a code that is gone ends with ``deleted_flag``."""
+        return self._versions_of_codes(project) if self.history else None
+
+    def keeps(self, project: Project, source: str) -> Kept | None:
+        """Code and meaning, without history the latest."""
+        if source != self.source:
+            return None
+        deletes = project.settings_of("tables", self.name).satellite_deletes == "track"
+        return Kept(
+            self._versions_of_codes(project),
+            tuple(self.columns_of(project)),
+            tells_rows_apart=True,
+            tells_deletes=deletes,
+            tells_moves=False,
+            historised=self.history,
+        )
+
+    def _versions_of_codes(self, project: Project) -> Versions:
+        return Versions(tuple(self._typed(project, self.key)), DELETED_FLAG)
 
     def load(self, project: Project) -> Load:
         """Insert the versions that differ, or overwrite the codes whose meaning changed."""

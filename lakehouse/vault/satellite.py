@@ -9,9 +9,11 @@ Source: Linstedt & Olschimke, Building a Scalable Data Warehouse with Data Vault
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from lakehouse.metadata.entity import Names
+from lakehouse.metadata.kept import Kept, Versions
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
 from lakehouse.metadata.table import Input, Load, Problem, Subject, count_outcomes
@@ -77,6 +79,19 @@ class Satellite(Description):
         if self.hash_diff and self.hash_diff_columns:
             message = "takes its hash diff ready-made and names the columns that it is made of. Leave one of them out."
             yield Problem(("hash_diff_columns",), message)
+
+    def versions(self, project: Project) -> Versions:
+        """One row per version of a key, or a set with ``ties: keep``; a key that is gone ends with ``deleted_flag``."""
+        return self.versions_where(project, DELETED_FLAG, sets=self.ties == "keep")
+
+    def keeps(self, project: Project, source: str) -> Kept | None:
+        """Its columns; a source row that comes to describe another key stays under the former one, too."""
+        if source != self.source:
+            return None
+        deletes = project.settings_of("tables", self.name).satellite_deletes == "track"
+        kept = self.kept_as(project, self.versions(project), self.columns)
+        unfit = "keeps several rows of a key" if self.ties == "keep" else kept.unfit
+        return replace(kept, tells_deletes=deletes, tells_moves=False, unfit=unfit)
 
     def load(self, project: Project) -> Load:
         """Insert the versions that differ from the one before."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from lakehouse.metadata.kept import Kept, Versions
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.table import Load, count_outcomes
 from lakehouse.names import APPLIED_DATETIME, LOAD_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID, STATUS
@@ -32,6 +33,14 @@ class StatusSatellite(Description):
     def columns_of(self, project: Project) -> Mapping[str, str]:
         """The status."""
         return {STATUS: "string"}
+
+    def versions(self, project: Project) -> Versions:
+        """One row per change of a key; a key that is gone ends with D."""
+        return self.versions_where(project, f"{STATUS} = 'D'")
+
+    def keeps(self, project: Project, source: str) -> Kept | None:
+        """Which keys there are."""
+        return self.kept_as(project, self.versions(project), ()) if source == self.source else None
 
     def load(self, project: Project) -> Load:
         """Insert the moments that are not known."""

@@ -74,7 +74,7 @@ SELECT
   *,
   xxhash64(`NameStyle` IS NULL, `NameStyle`, `Title` IS NULL, `Title`, `FirstName` IS NULL, `FirstName`, `MiddleName` IS NULL, `MiddleName`, `LastName` IS NULL, `LastName`, `Suffix` IS NULL, `Suffix`, `CompanyName` IS NULL, `CompanyName`, `SalesPerson` IS NULL, `SalesPerson`, `EmailAddress` IS NULL, `EmailAddress`, `Phone` IS NULL, `Phone`, `PasswordHash` IS NULL, `PasswordHash`, `PasswordSalt` IS NULL, `PasswordSalt`, `rowguid` IS NULL, `rowguid`, `ModifiedDate` IS NULL, `ModifiedDate`) AS `row_fingerprint`,
   xxhash64(`CompanyName` IS NULL, `CompanyName`, `SalesPerson` IS NULL, `SalesPerson`, `EmailAddress` IS NULL, `EmailAddress`, `Phone` IS NULL, `Phone`) AS `sat_customer_contact_fingerprint`,
-  xxhash64(`PasswordHash` IS NULL, `PasswordHash`, `PasswordSalt` IS NULL, `PasswordSalt`, `rowguid` IS NULL, `rowguid`) AS `sat_customer_credential_fingerprint`,
+  xxhash64(`PasswordHash` IS NULL, `PasswordHash`, `PasswordSalt` IS NULL, `PasswordSalt`, `rowguid` IS NULL, `rowguid`, `ModifiedDate` IS NULL, `ModifiedDate`) AS `sat_customer_credential_fingerprint`,
   xxhash64(`NameStyle` IS NULL, `NameStyle`, `Title` IS NULL, `Title`, `FirstName` IS NULL, `FirstName`, `MiddleName` IS NULL, `MiddleName`, `LastName` IS NULL, `LastName`, `Suffix` IS NULL, `Suffix`) AS `sat_customer_name_fingerprint`
 FROM derived;
 
@@ -97,7 +97,7 @@ WITH newer AS (
       `CustomerID`,
       xxhash64(`NameStyle` IS NULL, `NameStyle`, `Title` IS NULL, `Title`, `FirstName` IS NULL, `FirstName`, `MiddleName` IS NULL, `MiddleName`, `LastName` IS NULL, `LastName`, `Suffix` IS NULL, `Suffix`, `CompanyName` IS NULL, `CompanyName`, `SalesPerson` IS NULL, `SalesPerson`, `EmailAddress` IS NULL, `EmailAddress`, `Phone` IS NULL, `Phone`, `PasswordHash` IS NULL, `PasswordHash`, `PasswordSalt` IS NULL, `PasswordSalt`, `rowguid` IS NULL, `rowguid`, `ModifiedDate` IS NULL, `ModifiedDate`) AS `row_fingerprint`,
       xxhash64(`CompanyName` IS NULL, `CompanyName`, `SalesPerson` IS NULL, `SalesPerson`, `EmailAddress` IS NULL, `EmailAddress`, `Phone` IS NULL, `Phone`) AS `sat_customer_contact_fingerprint`,
-      xxhash64(`PasswordHash` IS NULL, `PasswordHash`, `PasswordSalt` IS NULL, `PasswordSalt`, `rowguid` IS NULL, `rowguid`) AS `sat_customer_credential_fingerprint`,
+      xxhash64(`PasswordHash` IS NULL, `PasswordHash`, `PasswordSalt` IS NULL, `PasswordSalt`, `rowguid` IS NULL, `rowguid`, `ModifiedDate` IS NULL, `ModifiedDate`) AS `sat_customer_credential_fingerprint`,
       xxhash64(`NameStyle` IS NULL, `NameStyle`, `Title` IS NULL, `Title`, `FirstName` IS NULL, `FirstName`, `MiddleName` IS NULL, `MiddleName`, `LastName` IS NULL, `LastName`, `Suffix` IS NULL, `Suffix`) AS `sat_customer_name_fingerprint`,
       change_type, load_datetime, applied_datetime,
       row_number() OVER (PARTITION BY `CustomerID` ORDER BY load_datetime DESC) AS age

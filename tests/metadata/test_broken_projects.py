@@ -132,18 +132,18 @@ ONE_MISTAKE = {
         "    object: customer",
         f"    object: customer\n    aplied: changed_at {HERE}",
         "source 'customer': unknown key 'aplied'. Known: applied, changes, columns, connection, delivery, description, "
-        "files, key, object, record_source, settings. Did you mean 'applied'?",
+        "files, key, null_keys, object, record_source, settings, text. Did you mean 'applied'?",
     ),
     "unknown key of a column": (
         '{type: string, expression: "concat(name, city)"}',
         f'{{type: string, expresion: "concat(name, city)"}} {HERE}',
-        "unknown key 'columns.label.expresion'. Known: description, expression, type. Did you mean 'expression'?",
+        "unknown key 'columns.label.expresion'. Known: description, expression, hash, hash_diff, header, rank, type. Did you mean 'expression'?",
     ),
     "unknown key of a connection": (
         "    path: ./deliveries",
         f"    path: ./deliveries\n    fromat: csv {HERE}",
         "connection 'files': unknown key 'fromat'. Known: description, files, format, kind, options, path, "
-        "record_source, settings. Did you mean 'format'?",
+        "record_source, settings, text. Did you mean 'format'?",
     ),
     "unknown setting": (
         "  delete_guard: 20%",
@@ -390,6 +390,38 @@ ONE_MISTAKE = {
         "    columns: [price, bought_at, customer_id]\n\n  dim_customer:",
         f"    columns: [price, bought_at, customer_id\n\n  dim_customer: {HERE}",
         "not valid YAML: expected ',' or ']', but got ':'.",
+    ),
+    "pattern of dates that names no day": (
+        "    path: ./deliveries",
+        f"    path: ./deliveries\n    text: {{date: MM/yyyy}} {HERE}",
+        "connection 'files': 'text.date': 'MM/yyyy' has no d. Write a pattern such as dd.MM.yyyy.",
+    ),
+    "pattern of timestamps that names no time": (
+        "    object: customer",
+        f"    object: customer\n    text: {{timestamp: dd.MM.yyyy}} {HERE}",
+        "source 'customer': 'text.timestamp': 'dd.MM.yyyy' has no H, m. Write a pattern such as dd.MM.yyyy HH:mm:ss.",
+    ),
+    "unknown decimal sign": (
+        "    object: customer",
+        f"    object: customer\n    text: {{decimal: ;}} {HERE}",
+        "source 'customer': 'text.decimal' is ';'. Allowed: '.' or ','.",
+    ),
+    "column with a name that Delta refuses": (
+        "      city: string\n      label",
+        f"      home town: string {HERE}\n      city: string\n      label",
+        "source 'customer' has a column 'home town', which Delta refuses: blanks and , ; { } ( ) = cannot be in a name. "
+        "Name it otherwise, and give the delivered name as its header: {header: 'home town'}.",
+    ),
+    "two columns from one header": (
+        "      city: string\n      label",
+        f"      city: string\n      town: {{type: string, header: City}} {HERE}\n      label",
+        "source 'customer' reads its columns 'city' and 'town' from one delivered column, 'City'. Derive one of them with "
+        "an expression.",
+    ),
+    "header of a derived column": (
+        '      label: {type: string, expression: "concat(name, city)"}',
+        f'      label: {{type: string, header: L, expression: "concat(name, city)"}} {HERE}',
+        "source 'customer' derives column 'label', so it has no header. Leave one of them out.",
     ),
     "source column named like a system column": (
         "      name: string",

@@ -42,6 +42,8 @@ MODULES = [
     "lakehouse.names",
     "lakehouse.errors",
     "lakehouse.metadata.source",
+    "lakehouse.vault.version_views",
+    "lakehouse.engine.views",
 ]
 TYPES = [*PLAIN, "decimal(19,4)"]
 

@@ -89,7 +89,10 @@ def init(
 @app.command()
 def validate(project: ProjectPath = Path()) -> None:
     """Read and check the project; no Java needed."""
+    from lakehouse.deployment import check_deployment
+
     found = _project(project)
+    check_deployment(found)
     _console().print(
         f"{found.name}: {len(found.sources)} sources, {len(found.tables)} tables, no problems.", highlight=False
     )

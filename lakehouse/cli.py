@@ -157,6 +157,33 @@ def schema(
 
 
 @app.command()
+def build(
+    what: Annotated[str, typer.Argument(help="bundle, or all.")] = "all",
+    project: ProjectPath = Path(),
+    env: Annotated[
+        str | None, typer.Option("--env", "-e", help="Environment; every one with a bundle if left out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; bundles/ in the project if left out.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not up to date.")] = False,
+) -> None:
+    """Generate what a workspace and an orchestrator need: the asset bundle with its jobs."""
+    from lakehouse.generate.artefacts import make_artefacts
+    from lakehouse.generate.output import check_folder, stale_files, write_files
+
+    found, folder = _project(project), out or project / "bundles"
+    check_folder(found.folder, folder)
+    made = make_artefacts(found, what, env)
+    if check:
+        stale = stale_files(folder, made)
+        _say(stale or [f"{folder}: up to date"])
+        raise typer.Exit(1 if stale else 0)
+    done = write_files(folder, made)
+    _say([f"kept {path}: it is not generated any more, but was changed by hand" for path in done.kept])
+    files = sum(len(entry) for entry in made.values())
+    _say([f"{folder}: {files} files, {len(done.written)} written, {len(done.removed)} removed"])
+
+
+@app.command()
 def run(
     project: ProjectPath = Path(),
     select: Select = None,

@@ -158,15 +158,16 @@ def schema(
 
 @app.command()
 def build(
-    what: Annotated[str, typer.Argument(help="bundle, or all.")] = "all",
+    what: Annotated[str, typer.Argument(help="bundle, notebooks, sql, or all.")] = "all",
     project: ProjectPath = Path(),
     env: Annotated[
-        str | None, typer.Option("--env", "-e", help="Environment; every one with a bundle if left out.")
+        str | None,
+        typer.Option("--env", "-e", help="Environment; if left out the first, for a bundle every one that has one."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; bundles/ in the project if left out.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not up to date.")] = False,
 ) -> None:
-    """Generate what a workspace and an orchestrator need: the asset bundle with its jobs."""
+    """Generate what a workspace and an orchestrator need: asset bundle with jobs, notebooks, SQL scripts."""
     from lakehouse.generate.artefacts import make_artefacts
     from lakehouse.generate.output import check_folder, stale_files, write_files
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from lakehouse.deployment import bundle_environments, check_deployment
 from lakehouse.errors import MetadataError, suggestion
 from lakehouse.generate.bundle import bundle_files
+from lakehouse.generate.notebooks import notebook_files
 from lakehouse.generate.output import Made
+from lakehouse.generate.sql_scripts import sql_files
 from lakehouse.metadata.project import Project, metadata_text
 
 ALL = "all"
@@ -25,17 +27,33 @@ def make_artefacts(project: Project, what: str, environment: str | None = None) 
     check_deployment(project)
     made: dict[str, dict[str, str]] = {}
     for name, generator in GENERATORS.items():
-        if what in (ALL, name):
-            made.update(generator(project, environment, what == ALL))
+        if what == name or (what == ALL and not _is_left_out(project, name, environment)):
+            made.update(generator(project, environment))
     return made
 
 
-def _bundle(project: Project, environment: str | None, optional: bool) -> dict[str, dict[str, str]]:
+def _is_left_out(project: Project, name: str, environment: str | None) -> bool:
+    """Whether an artefact that nobody asked for by name makes no sense: a bundle without a target."""
     targets = bundle_environments(project)
-    if optional and (environment not in targets if environment else not targets):
-        return {}
+    return name == "bundle" and (environment not in targets if environment else not targets)
+
+
+def _bundle(project: Project, environment: str | None) -> dict[str, dict[str, str]]:
     return {"bundle": bundle_files(project, metadata_text(project), environment)}
 
 
-GENERATORS: dict[str, Callable[[Project, str | None, bool], dict[str, dict[str, str]]]] = {"bundle": _bundle}
-"""Artefact to the function that makes it, per manifest entry; the last argument says that it may be left out."""
+def _notebooks(project: Project, environment: str | None) -> dict[str, dict[str, str]]:
+    return {"notebooks": notebook_files(project, environment)}
+
+
+def _sql(project: Project, environment: str | None) -> dict[str, dict[str, str]]:
+    place = project.environment(environment)
+    return {f"sql {place.name}": sql_files(project, place)}
+
+
+GENERATORS: dict[str, Callable[[Project, str | None], dict[str, dict[str, str]]]] = {
+    "bundle": _bundle,
+    "notebooks": _notebooks,
+    "sql": _sql,
+}
+"""Artefact to the function that makes it: per entry of the manifest, the files by path."""

@@ -66,9 +66,14 @@ class Wheel:
         return f"dist/{self.package}-{self.version}-py3-none-any.whl"
 
 
+def package_of(project: Project) -> str:
+    """The name of the project's wheel and of the package in it."""
+    return f"{project.name.lower().replace('-', '_')}_lakehouse"
+
+
 def project_wheel(project: Project, metadata: Mapping[str, str]) -> Wheel:
     """The wheel of a project; ``metadata`` is the text of its YAML files by path below the project's folder."""
-    package = f"{project.name.lower().replace('-', '_')}_lakehouse"
+    package = package_of(project)
     inside = {f"{package}/project/{path}": text for path, text in metadata.items()}
     inside[f"{package}/__init__.py"] = _INIT.format(project=project.name, made_by=MADE_BY)
     version = f"1.0.0+{content_mark(inside)}"

@@ -158,7 +158,7 @@ def schema(
 
 @app.command()
 def build(
-    what: Annotated[str, typer.Argument(help="bundle, notebooks, sql, or all.")] = "all",
+    what: Annotated[str, typer.Argument(help="bundle, notebooks, airflow, sql, or all.")] = "all",
     project: ProjectPath = Path(),
     env: Annotated[
         str | None,
@@ -167,7 +167,7 @@ def build(
     out: Annotated[Path | None, typer.Option("--out", help="Folder; bundles/ in the project if left out.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not up to date.")] = False,
 ) -> None:
-    """Generate what a workspace and an orchestrator need: asset bundle with jobs, notebooks, SQL scripts."""
+    """Generate what a workspace and an orchestrator need: asset bundle with jobs, notebooks, Airflow DAGs, SQL scripts."""
     from lakehouse.generate.artefacts import make_artefacts
     from lakehouse.generate.output import check_folder, stale_files, write_files
 

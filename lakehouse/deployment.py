@@ -15,6 +15,7 @@ from lakehouse.metadata.connection import FilesConnection
 from lakehouse.metadata.environment import LAYERS, Environment
 from lakehouse.metadata.located_yaml import Location
 from lakehouse.metadata.project import Project
+from lakehouse.metadata.quartz import to_unix_cron
 from lakehouse.metadata.settings import resolve
 from lakehouse.metadata.table import Problem
 from lakehouse.parts import Part, batch_parts, batch_plan
@@ -41,12 +42,13 @@ def deployment_problems(project: Project) -> Iterator[str]:
     targets = bundle_environments(project)
     if targets:
         yield from _name_problems(project)
-    for environment in targets.values():
-        for problem in _environment_problems(project, environment):
+    for environment in project.environments.values():
+        bundled = _environment_problems(project, environment) if environment.bundle else ()
+        for problem in (*bundled, *_airflow_problems(environment)):
             yield _located(project, "environments", environment.name, problem)
     yield from _setting_problems(project, targets)
     for name in project.batches:
-        for problem in _job_problems(project, name, targets):
+        for problem in (*_job_problems(project, name, targets), *_clock_problems(project, name)):
             yield _located(project, "batches", name, problem)
 
 
@@ -102,6 +104,42 @@ def _environment_problems(project: Project, environment: Environment) -> Iterato
             ("bundle", "mode"),
             "is in production mode without run_as or root_path, so each deployer would deploy a copy of their own.",
         )
+
+
+def _airflow_problems(environment: Environment) -> Iterator[Problem]:
+    """Airflow starts jobs by their names, as the bundle deployed them."""
+    if environment.airflow is None:
+        return
+    if environment.bundle is None:
+        yield Problem(
+            ("airflow",), "is run by Airflow but has no bundle, which says what it runs on. Give it a bundle."
+        )
+    elif environment.airflow.mode == "run_now" and environment.bundle.mode == "development":
+        yield Problem(
+            ("airflow",),
+            "starts jobs by name, but a bundle in development mode puts the deployer's name before it. "
+            "Use mode: production, or airflow: {mode: workflow, …}.",
+        )
+
+
+def _clock_problems(project: Project, batch: str) -> Iterator[Problem]:
+    """What an environment's Airflow cannot do with a batch: not all that Quartz can say, and no single task."""
+    job = project.batches[batch].job
+    for environment in project.environments.values():
+        if environment.airflow is None:
+            continue
+        if job.schedule and to_unix_cron(job.schedule.cron) is None:
+            yield Problem(
+                ("job", "schedule"),
+                f"starts at '{job.schedule.cron}', for which Airflow of environment '{environment.name}' has no cron "
+                "expression: it knows neither seconds nor years, L, W or #.",
+            )
+        if environment.airflow.mode == "workflow" and job.granularity == "batch":
+            yield Problem(
+                ("job", "granularity"),
+                f"is one task, and environment '{environment.name}' runs it as a workflow of Airflow. "
+                "Use airflow: {mode: run_now}, or another granularity.",
+            )
 
 
 def _place_problems(project: Project, environment: Environment) -> Iterator[Problem]:

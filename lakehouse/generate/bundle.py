@@ -156,8 +156,8 @@ def job(project: Project, wheel: Wheel, environment: Environment, batch: str) ->
         queue={"enabled": settings.queue},
         timeout_seconds=settings.timeout,
         performance_target=_performance(settings),
-        schedule=_schedule(settings, bundle),
-        trigger=_trigger(settings.trigger, bundle) if settings.trigger else None,
+        schedule=_schedule(settings, environment),
+        trigger=_trigger(settings.trigger, environment) if settings.trigger else None,
         email_notifications=_mails(notified),
         webhook_notifications=_webhooks(notified),
         tags={"project": project.name, **bundle.tags, **settings.tags},
@@ -217,7 +217,7 @@ def _environment_key(bundle: Bundle, compute: str) -> str:
 
 
 def _requirements(bundle: Bundle, wheel: Wheel) -> tuple[str, ...]:
-    return (f"../{wheel.file}", bundle.library or LIBRARY, *DRIVERS[bundle.driver], *bundle.libraries)
+    return (wheel.path, bundle.library or LIBRARY, *DRIVERS[bundle.driver], *bundle.libraries)
 
 
 def _library(requirement: str) -> dict[str, Any]:
@@ -252,33 +252,37 @@ def _performance(settings: Job) -> str | None:
     return {"standard": "STANDARD", "optimized": "PERFORMANCE_OPTIMIZED", None: None}[settings.performance]
 
 
-def _paused(bundle: Bundle) -> dict[str, str]:
-    """Nothing where it is not paused: said aloud, it would start the jobs of a development target, too."""
-    return {"pause_status": "PAUSED"} if bundle.paused else {}
+def _paused(environment: Environment) -> dict[str, str]:
+    """Nothing where it is not paused: said aloud, it would start the jobs of a development target, too.
+
+    Where Airflow is the clock, the job's own one rests.
+    """
+    bundle = environment.bundle
+    return {"pause_status": "PAUSED"} if environment.airflow or (bundle and bundle.paused) else {}
 
 
-def _schedule(settings: Job, bundle: Bundle) -> dict[str, Any] | None:
+def _schedule(settings: Job, environment: Environment) -> dict[str, Any] | None:
     if settings.schedule is None:
         return None
     return {
         "quartz_cron_expression": settings.schedule.cron,
         "timezone_id": settings.schedule.timezone,
-        **_paused(bundle),
+        **_paused(environment),
     }
 
 
-def _trigger(trigger: Trigger, bundle: Bundle) -> dict[str, Any]:
+def _trigger(trigger: Trigger, environment: Environment) -> dict[str, Any]:
     files, tables = trigger.file_arrival, trigger.table_update
     if files is not None:
         waits = _waits(files.at_most_every, files.wait)
-        return {**_paused(bundle), "file_arrival": {"url": files.path, **waits}}
+        return {**_paused(environment), "file_arrival": {"url": files.path, **waits}}
     assert tables is not None
     found = {
         "table_names": [_full_name(table) for table in tables.tables],
         "condition": f"{tables.when.upper()}_UPDATED",
     }
     return {
-        **_paused(bundle),
+        **_paused(environment),
         "table_update": {**found, **_waits(tables.at_most_every, tables.wait)},
     }
 

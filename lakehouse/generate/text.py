@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,3 +45,31 @@ def content_mark(files: Mapping[str, str]) -> str:
 def filled(**values: Any) -> dict[str, Any]:
     """A mapping without what was not given: None, empty texts, lists and mappings."""
     return {key: value for key, value in values.items() if value is not None and value != "" and value not in ([], {})}
+
+
+def python_text(value: Any, *, indent: int = 0, width: int = 100) -> str:
+    """A value as Python text: one line where it fits, otherwise one entry per line, moved to the right after the first.
+
+    >>> print(python_text({"a": [1, None, "it's"]}))
+    {"a": [1, None, "it's"]}
+    """
+    line = _python_line(value)
+    if len(line) + indent <= width or not isinstance(value, (dict, list)) or not value:
+        return line
+    inner = indent + 4
+    if isinstance(value, dict):
+        entries = [f"{_python_line(k)}: {python_text(v, indent=inner, width=width)}" for k, v in value.items()]
+        opens, closes = "{", "}"
+    else:
+        entries = [python_text(entry, indent=inner, width=width) for entry in value]
+        opens, closes = "[", "]"
+    body = "".join(f"{' ' * inner}{entry},\n" for entry in entries)
+    return f"{opens}\n{body}{' ' * indent}{closes}"
+
+
+def _python_line(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_python_line(k)}: {_python_line(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_python_line(entry) for entry in value) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

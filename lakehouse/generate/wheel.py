@@ -59,11 +59,13 @@ class Wheel:
     package: str
     version: str
     files: Mapping[str, str]
+    folder: str = "../dist"
+    """Where a job finds it: as it was built, from the folder of the job's own file."""
 
     @property
-    def file(self) -> str:
+    def path(self) -> str:
         """The wheel's path once it is built."""
-        return f"dist/{self.package}-{self.version}-py3-none-any.whl"
+        return f"{self.folder}/{self.package}-{self.version}-py3-none-any.whl"
 
 
 def package_of(project: Project) -> str:

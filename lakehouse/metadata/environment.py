@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from lakehouse.metadata.airflow import Airflow
 from lakehouse.metadata.bundle import Bundle
 from lakehouse.metadata.entity import Entity
 from lakehouse.sql.identifiers import quote_table
@@ -97,6 +98,8 @@ class Environment(Entity):
     """The Databricks workspace, for ``lakehouse connection test``."""
     bundle: Bundle | None = None
     """Makes it a target of the asset bundle; for ``lakehouse build``."""
+    airflow: Airflow | None = None
+    """Its batches are started by Airflow; for ``lakehouse build``."""
     paths: dict[str, str] = Field(default_factory=dict)
     """Another folder for a files connection, by the connection's name."""
 

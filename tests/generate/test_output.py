@@ -166,7 +166,7 @@ def test_unknown_artefact_is_exit_code_2(lakehouse):
     code, _, err = lakehouse("build", "bundel", "-p", SAMPLES["awlt"], "--check")
 
     assert code == 2
-    assert err.startswith("Error: no artefact 'bundel'. Known: all, ")
+    assert err.startswith("Error: no artefact 'bundel'. Known: airflow, all, bundle, ")
     assert err.endswith("Did you mean 'bundle'?\n")
 
 

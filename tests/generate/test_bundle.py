@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,12 +12,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from databricks.bundles.jobs import Job
+from databricks.bundles.jobs import Job as DatabricksJob
 
 from lakehouse.errors import MetadataError
 from lakehouse.generate.artefacts import make_artefacts
 from lakehouse.generate.bundle import DRIVERS, LIBRARY, bundle_files
 from lakehouse.kinds import read_project
+from lakehouse.metadata.batch import Batch
+from lakehouse.metadata.bundle import Bundle
+from lakehouse.metadata.environment import Environment
+from lakehouse.metadata.job import Job
+from lakehouse.metadata.located_yaml import read_yaml
 from lakehouse.metadata.project import metadata_text
 from lakehouse.samples.project import SAMPLES
 from tests.generate.bundle_checks import bundle_faults, jobs_of
@@ -71,7 +77,7 @@ def files_of(project, only=None):
 
 def loads_in_databricks(job):
     """The job as Databricks' classes understand it; they refuse unknown keys, words and types."""
-    return Job.from_dict(job).as_dict()
+    return DatabricksJob.from_dict(job).as_dict()
 
 
 @pytest.mark.parametrize("granularity", ["load", "wave", "layer", "batch"])
@@ -235,7 +241,14 @@ def test_version_of_the_wheel_changes_with_the_metadata(tmp_path):
     )
 
 
-def test_wheel_is_built_from_the_bundle(tmp_path):
+ENTER = """
+from importlib.metadata import entry_points
+(found,) = [entry for entry in entry_points(group="packages") if entry.value == "awlt_lakehouse:main"]
+found.load()()
+"""
+
+
+def test_wheel_is_built_from_the_bundle_and_its_entry_point_takes_the_jobs_parameters(tmp_path):
     for path, text in files_of(SAMPLE).items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text, encoding="utf-8")
@@ -254,6 +267,18 @@ def test_wheel_is_built_from_the_bundle(tmp_path):
         "awlt_lakehouse/__init__.py"
     }
 
+    installed = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(installed)]
+    subprocess.run([*pip, str(tmp_path / expected)], check=True)
+    task = jobs_of(files_of(SAMPLE))["daily"]["tasks"][2]
+    given = {**task["python_wheel_task"]["named_parameters"], "environment": "dev", "select": "customer", "fresh": "false", "run": "7.0"}  # fmt: skip
+    paths = {"PYTHONPATH": os.pathsep.join([str(installed), *filter(None, sys.path)]), "PATH": "/nonexistent"}
+    arguments = [f"--{name}={value}" for name, value in given.items()]
+
+    ran = subprocess.run([sys.executable, "-c", ENTER, *arguments], env=paths, cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+    assert (task["task_key"], ran.returncode, ran.stderr) == ("mart", 0, "")
+    assert json.loads(ran.stdout)["message"] == "nothing of this part was selected"
+
 
 def test_default_library_is_this_release_and_the_drivers_are_those_of_the_extra():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -262,6 +287,22 @@ def test_default_library_is_this_release_and_the_drivers_are_those_of_the_extra(
 
     assert f"lakehouse=={version}" == LIBRARY
     assert set(DRIVERS["jdbc"]) <= set(re.findall(r'"(.*?)"', extra))
+
+
+def test_documented_settings_are_those_that_are_read(tmp_path):
+    text = (ROOT / "docs" / "artefacts.md").read_text(encoding="utf-8")
+    bundle, airflow = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "lakehouse.yml").write_text(bundle, encoding="utf-8")
+    both = bundle.replace("    bundle:\n", airflow.partition("prod:\n")[2] + "    bundle:\n")
+    documented = read_yaml(tmp_path / "lakehouse.yml").value
+
+    Batch.model_validate(documented["batches"]["daily"])
+    Environment.model_validate(documented["environments"]["prod"])
+    (tmp_path / "lakehouse.yml").write_text(both, encoding="utf-8")
+    Environment.model_validate(read_yaml(tmp_path / "lakehouse.yml").value["environments"]["prod"])
+    said = set(re.findall(r"^ +#? ?(\w+):", bundle, re.MULTILINE))
+    assert set(Job.model_fields) - {"retry_on_timeout"} <= said
+    assert set(Bundle.model_fields) - {"environment_key", "tags"} <= said
 
 
 MISTAKES = {

@@ -190,6 +190,41 @@ def test_repair_goes_on_with_the_failed_run_and_passes_over_what_succeeded(folde
     assert shared.end("7.1").succeeded
 
 
+def test_repair_starts_only_what_failed_and_the_end_knows_what_was_done_before(folder):
+    shared = Shared(folder)
+    shared.load("7.0", "customer")
+    shared.load("7.0", "hub_customer")
+    shared.load("7.0", "sat_customer", fails=True)
+    shared.end("7.0")
+    shared.load("7.1", "sat_customer")
+    shared.load("7.1", "dim_customer")
+
+    result = shared.end("7.1")
+
+    assert result.succeeded
+    assert result["customer"].message == "done by run 2, before the restart"
+    assert {row.object: row.status for row in shared.catalog.latest_batch("daily")[1:]} == {
+        "sat_customer": "S",
+        "dim_customer": "S",
+        "customer": "C",
+        "hub_customer": "C",
+    }
+
+
+def test_repair_whose_task_never_began_is_a_failure_and_counts_no_attempt(folder):
+    shared = Shared(folder)
+    shared.load("7.0", "customer")
+    shared.load("7.0", "hub_customer", fails=True)
+    shared.end("7.0")
+    for run in ("7.1", "7.2", "7.3", "7.4"):
+        assert not shared.end(run).succeeded
+
+    statuses = [shared.load("7.5", name) for name in ("customer", "hub_customer", "sat_customer", "dim_customer")]
+
+    assert statuses == ["C", "R", "R", "E"]
+    assert shared.end("7.5").succeeded
+
+
 def test_run_that_has_ended_is_not_ended_again(folder):
     shared = Shared(folder)
     shared.load("7.0", "customer")

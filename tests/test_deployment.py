@@ -14,6 +14,7 @@ from tests.generate.projects import SHOP, changed, shop
 
 HERE = "# <-- here"
 BUNDLE = "      mode: development"
+WITH_BUNDLE = SHOP.partition("    paths: {files: /Volumes/dev/landing/in}\n")[2]
 JOB = "      granularity: layer"
 WARM = "      compute: warm\n      computes:\n        warm: {kind: existing_cluster, cluster: 1234-567890-abcdefgh}"
 REST = SHOP.partition(f"{JOB}\n")[2]
@@ -159,6 +160,17 @@ ONE_MISTAKE = {
         f"      mode: production {HERE}",
         "environment 'dev' is in production mode without run_as or root_path, so each deployer would deploy a copy",
     ),
+    "library of another project": (
+        "      library: /Volumes/dev/libraries/files/lakehouse-0.1.0-py3-none-any.whl",
+        f"      library: lakehouse==0.1.0 {HERE}",
+        "environment 'dev': 'bundle.library': 'lakehouse==0.1.0' is neither the path of a wheel, /Volumes/….whl, nor "
+        "'lakehouse @ URL'.",
+    ),
+    "bundle without the library": (
+        "      library: /Volumes/dev/libraries/files/lakehouse-0.1.0-py3-none-any.whl\n",
+        "",
+        "environment 'dev': 'bundle.library' is missing.",
+    ),
     "identity of two": (
         BUNDLE,
         f"      run_as: {{user: a@b, service_principal: c}} {HERE}",
@@ -213,7 +225,7 @@ def test_the_good_project_has_no_problems(tmp_path):
 
 
 def test_project_without_a_bundle_is_not_checked(tmp_path):
-    text = SHOP.replace("    bundle:\n      mode: development\n", "").replace("    catalog: dev\n", "")
+    text = SHOP.replace(WITH_BUNDLE, "").replace("    catalog: dev\n", "")
     (tmp_path / "lakehouse.yml").write_text(text.replace("control: delta", "control: sqlite"), encoding="utf-8")
 
     check_deployment(read_project(tmp_path))

@@ -121,7 +121,7 @@ def _run_now(project: Project, environment: Environment, airflow: Airflow, batch
 
 
 def _workflow(project: Project, wheel: Wheel, environment: Environment, airflow: Airflow, batch: str) -> str:
-    made = job(project, replace(wheel, folder=str(airflow.wheels)), environment, batch)
+    made = job(project, replace(wheel, folder=str(airflow.wheels), library=""), environment, batch)
     settings = {name: _verbatim(made[name]) for name in _KEPT if name in made}
     parameters = {**_parameters(environment), "run": _verbatim(SHARED_RUN)}
     settings["parameters"] = [{"name": name, "default": value} for name, value in parameters.items()]

@@ -21,8 +21,6 @@ from lakehouse.metadata.job import Job, Notifications, Trigger
 from lakehouse.metadata.project import Project
 from lakehouse.parts import END, Part, batch_parts, batch_plan, job_of
 
-RELEASE = "0.1.0"
-LIBRARY = f"lakehouse=={RELEASE}"
 DRIVERS = {
     "jdbc": ("python-tds>=1.16,<1.18", "pyOpenSSL>=24", "certifi"),
     "odbc": ("python-tds>=1.16,<1.18", "pyOpenSSL>=24", "certifi", "pyodbc>=5"),
@@ -78,6 +76,7 @@ def _batches(project: Project) -> tuple[str, ...]:
 
 def _databricks(project: Project, wheel: Wheel, targets: Mapping[str, Environment]) -> dict[str, Any]:
     variables = {"catalog": {"description": "Unity Catalog catalog of the tables"}}
+    variables |= {"library": {"description": "Where tasks get lakehouse from"}}
     variables |= {f"{layer}_schema": {"description": f"Schema of layer {layer}"} for layer in LAYERS}
     return {
         "bundle": {"name": project.name},
@@ -98,7 +97,7 @@ def _target(environment: Environment, *, default: bool) -> dict[str, Any]:
     workspace = filled(
         host=place.host if place else None, profile=place.profile if place else None, root_path=bundle.root_path
     )
-    variables = {"catalog": environment.catalog}
+    variables = {"catalog": environment.catalog, "library": bundle.library}
     variables |= {f"{layer}_schema": getattr(environment.schemas, layer) for layer in LAYERS}
     return filled(
         mode=bundle.mode,
@@ -205,7 +204,7 @@ def _compute(bundle: Bundle, name: str, wheel: Wheel) -> dict[str, Any]:
     compute = bundle.compute_named(name)
     if isinstance(compute, Serverless):
         return {"environment_key": _environment_key(bundle, name), "disable_auto_optimization": True}
-    libraries = [_library(requirement) for requirement in _requirements(bundle, wheel)]
+    libraries = [_library(requirement, bundle) for requirement in _requirements(bundle, wheel)]
     if isinstance(compute, ExistingCluster):
         return {"existing_cluster_id": compute.cluster, "libraries": libraries}
     return {"job_cluster_key": name, "libraries": libraries}
@@ -217,11 +216,13 @@ def _environment_key(bundle: Bundle, compute: str) -> str:
 
 
 def _requirements(bundle: Bundle, wheel: Wheel) -> tuple[str, ...]:
-    return (wheel.path, bundle.library or LIBRARY, *DRIVERS[bundle.driver], *bundle.libraries)
+    return (wheel.path, wheel.library or bundle.library, *DRIVERS[bundle.driver], *bundle.libraries)
 
 
-def _library(requirement: str) -> dict[str, Any]:
-    return {"whl": requirement} if requirement.endswith(".whl") else {"pypi": {"package": requirement}}
+def _library(requirement: str, bundle: Bundle) -> dict[str, Any]:
+    """A requirement as a cluster takes it; a variable of the bundle stands for the library."""
+    named = bundle.library if requirement.startswith("${") else requirement
+    return {"whl": requirement} if named.endswith(".whl") else {"pypi": {"package": requirement}}
 
 
 def _job_clusters(bundle: Bundle, used: Sequence[str]) -> list[dict[str, Any]]:

@@ -7,10 +7,8 @@ Rule: a notebook has no logic and at most 20 lines. It ends with its result also
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from lakehouse.deployment import bundle_environments
-from lakehouse.generate.bundle import LIBRARY
 from lakehouse.generate.text import MADE_BY
 from lakehouse.generate.wheel import package_of
 from lakehouse.metadata.project import Project
@@ -22,7 +20,7 @@ def notebook_files(project: Project, environment: str | None = None) -> dict[str
     """The notebooks of a project by path; ``environment`` is what their widget says at first."""
     targets = bundle_environments(project)
     place = project.environment(environment or next(iter(targets), None))
-    library = (place.bundle.library if place.bundle else None) or LIBRARY
+    library = place.bundle.library if place.bundle else None
     folder = f"../{package_of(project)}/project" if targets else "../.."
     batch = next(iter(project.batches), project.name)
     known = {"project": folder, "environment": place.name}
@@ -82,13 +80,9 @@ from lakehouse.notebook import set_up_control_catalog
 dbutils.notebook.exit(json.dumps(set_up_control_catalog(**given)))"""
 
 
-def _notebook(title: str, library: str, widgets: dict[str, str], body: str) -> str:
+def _notebook(title: str, library: str | None, widgets: dict[str, str], body: str) -> str:
     declared = [f"# {title} {MADE_BY}", f"widgets = {json.dumps(widgets)}"]
     declared += ["for widget in widgets:", "    dbutils.widgets.text(widget, widgets[widget])"]
     given = "given = {widget: dbutils.widgets.get(widget) for widget in widgets}"
-    cells: Sequence[str] = (
-        f"# Databricks notebook source\n# MAGIC %pip install --quiet {library}",
-        "\n".join((*declared, given)),
-        body,
-    )
-    return CELL.join(cells) + "\n"
+    install = [f"# MAGIC %pip install --quiet {library}"] if library else []
+    return "# Databricks notebook source\n" + CELL.join([*install, "\n".join((*declared, given)), body]) + "\n"

@@ -61,6 +61,8 @@ class Wheel:
     files: Mapping[str, str]
     folder: str = "../dist"
     """Where a job finds it: as it was built, from the folder of the job's own file."""
+    library: str = "${var.library}"
+    """Where a job finds the library that the wheel needs: in the bundle a variable, so that targets share their jobs."""
 
     @property
     def path(self) -> str:

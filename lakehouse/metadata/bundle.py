@@ -5,9 +5,10 @@ Rule: names, ids and places only; a secret never stands here.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lakehouse.metadata.entity import Entity, Names
 
@@ -18,6 +19,13 @@ class Serverless(Entity):
     kind: Literal["serverless"]
     environment_version: Annotated[str, Field(pattern=r"^[1-9][0-9]?$")] = "4"
     """Which Python and packages it brings, as Databricks numbers them, in quotes."""
+
+
+def _library(value: str) -> str:
+    """The public index has another project of the same name, which must not be what a task installs."""
+    if re.match(r"^/(Volumes|Workspace)/.*\.whl$", value) or re.match(r"^lakehouse(\[.*\])? *@ *\S+$", value):
+        return value
+    raise ValueError(f"'{value}' is neither the path of a wheel, /Volumes/….whl, nor 'lakehouse @ URL'.")
 
 
 def _workers(value: object) -> object:
@@ -128,8 +136,8 @@ class Bundle(Entity):
     """Computes by name; ``serverless`` is there without being named."""
     environment_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = "bfx_jdbc"
     """Name of the environment of serverless tasks."""
-    library: str | None = None
-    """Where tasks get lakehouse from: a requirement of pip or the path of a wheel in a volume; this release if left out."""
+    library: Annotated[str, AfterValidator(_library)]
+    """Where tasks get this library from: the path of its wheel in a volume or in the workspace, or ``lakehouse @ URL``."""
     libraries: Names = ()
     """More requirements of pip."""
     driver: Literal["jdbc", "odbc"] = "jdbc"

@@ -33,6 +33,7 @@ environments:
     control: delta
     paths: {files: /Volumes/dev/landing/in}
     bundle:
+      library: /Volumes/dev/libraries/files/lakehouse-0.1.0-py3-none-any.whl
       mode: development
 """
 

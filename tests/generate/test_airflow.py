@@ -28,18 +28,21 @@ from tests.generate.bundle_checks import jobs_of
 from tests.generate.projects import shop
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "artefacts" / "airflow"
-BUNDLE = "    bundle:\n      mode: development"
+LIBRARY = "      library: /Volumes/dev/libraries/files/lakehouse-0.1.0-py3-none-any.whl"
+BUNDLE = f"    bundle:\n{LIBRARY}\n      mode: development"
 JOB = "      granularity: layer"
 SCHEDULE = (
     '      schedule: {cron: "0 30 5 ? * MON-FRI", timezone: Europe/Vienna}\n      timeout: 4 hours\n      retries: 1'
 )
-RUN_NOW = (
-    "    airflow: {retries: 2, tags: [nightly]}\n    bundle:\n      mode: production\n      root_path: /Shared/shop"
-)
-WORKFLOW = """\
-    airflow: {mode: workflow, wheels: /Volumes/dev/wheels/files/, connection: workspace, start_date: 2025-06-01}
+RUN_NOW = f"""\
+    airflow: {{retries: 2, tags: [nightly]}}
     bundle:
-      mode: development"""
+{LIBRARY}
+      mode: production
+      root_path: /Shared/shop"""
+WORKFLOW = f"""\
+    airflow: {{mode: workflow, wheels: /Volumes/dev/wheels/files/, connection: workspace, start_date: 2025-06-01}}
+{BUNDLE}"""
 CLUSTER = """
       compute: etl
       computes:

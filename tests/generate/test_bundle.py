@@ -16,7 +16,7 @@ from databricks.bundles.jobs import Job as DatabricksJob
 
 from lakehouse.errors import MetadataError
 from lakehouse.generate.artefacts import make_artefacts
-from lakehouse.generate.bundle import DRIVERS, LIBRARY, bundle_files
+from lakehouse.generate.bundle import DRIVERS, bundle_files
 from lakehouse.kinds import read_project
 from lakehouse.metadata.batch import Batch
 from lakehouse.metadata.bundle import Bundle
@@ -59,7 +59,6 @@ COMPUTES = {
         pool: {kind: job_cluster, spark_version: 17.3.x-scala2.13, instance_pool: pool-1, driver_instance_pool: pool-2}""",
     "existing cluster": """\
       compute: warm
-      library: /Volumes/dev/libraries/files/lakehouse-0.1.0-py3-none-any.whl
       libraries: pandas>=2
       computes:
         warm: {kind: existing_cluster, cluster: 1234-567890-abcdefgh}""",
@@ -156,7 +155,7 @@ def test_tasks_of_a_run_share_its_id_and_a_single_task_has_its_own(tmp_path):
 
 def test_job_that_differs_between_targets_is_written_once_per_target(tmp_path):
     more = f"{BUNDLE}\n  big:\n    catalog: big\n    landing: /Volumes/big/landing/files\n    control: delta\n" + (
-        "    paths: {files: /Volumes/big/landing/in}\n    bundle:\n      compute: warm\n      computes: "
+        "    paths: {files: /Volumes/big/landing/in}\n    bundle:\n      library: lakehouse @ https://x/y.whl\n      compute: warm\n      computes: "
         "{warm: {kind: existing_cluster, cluster: 1234-567890-abcdefgh}}"
     )
     project = shop(tmp_path / "project", (BUNDLE, more))
@@ -280,12 +279,10 @@ def test_wheel_is_built_from_the_bundle_and_its_entry_point_takes_the_jobs_param
     assert json.loads(ran.stdout)["message"] == "nothing of this part was selected"
 
 
-def test_default_library_is_this_release_and_the_drivers_are_those_of_the_extra():
+def test_drivers_are_those_of_the_extra():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    version = re.search(r'^version = "(.*)"', text, re.MULTILINE)[1]
     extra = re.search(r"^databricks = \[(.*)\]", text, re.MULTILINE)[1]
 
-    assert f"lakehouse=={version}" == LIBRARY
     assert set(DRIVERS["jdbc"]) <= set(re.findall(r'"(.*?)"', extra))
 
 

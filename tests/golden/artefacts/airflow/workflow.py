@@ -32,8 +32,8 @@ with DAG(
                     "spec": {
                         "environment_version": "4",
                         "dependencies": [
-                            "/Volumes/dev/wheels/files/shop_lakehouse-1.0.0+572caa655737-py3-none-any.whl",
-                            "lakehouse==0.1.0",
+                            "/Volumes/dev/wheels/files/shop_lakehouse-1.0.0+eb675afc32e5-py3-none-any.whl",
+                            "/Volumes/dev/libraries/files/lakehouse-0.1.0-py3-none-any.whl",
                             "python-tds>=1.16,<1.18",
                             "pyOpenSSL>=24",
                             "certifi",

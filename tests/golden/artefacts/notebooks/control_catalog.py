@@ -1,5 +1,5 @@
 # Databricks notebook source
-# MAGIC %pip install --quiet lakehouse==0.1.0
+# MAGIC %pip install --quiet /Volumes/dev/libraries/files/lakehouse-0.1.0-py3-none-any.whl
 
 # COMMAND ----------
 

@@ -222,7 +222,7 @@ def _requirements(bundle: Bundle, wheel: Wheel) -> tuple[str, ...]:
 def _library(requirement: str, bundle: Bundle) -> dict[str, Any]:
     """A requirement as a cluster takes it; a variable of the bundle stands for the library."""
     named = bundle.library if requirement.startswith("${") else requirement
-    return {"whl": requirement} if named.endswith(".whl") else {"pypi": {"package": requirement}}
+    return {"whl": requirement} if named.startswith(("/", "../")) else {"pypi": {"package": requirement}}
 
 
 def _job_clusters(bundle: Bundle, used: Sequence[str]) -> list[dict[str, Any]]:

@@ -128,6 +128,26 @@ def test_everything_else_that_a_batch_can_say_is_a_good_job(tmp_path):
     assert "max_retries" not in end, "a second end would find the run ended"
 
 
+@pytest.mark.parametrize(
+    ("library", "taken"),
+    [
+        ("/Volumes/dev/libraries/files/lakehouse-0.1.0-py3-none-any.whl", {"whl": "${var.library}"}),
+        ("lakehouse @ https://x/lakehouse-0.1.0-py3-none-any.whl", {"pypi": {"package": "${var.library}"}}),
+    ],
+)
+def test_library_is_a_variable_of_the_target(library, taken, tmp_path):
+    default = "/Volumes/dev/libraries/files/lakehouse-0.1.0-py3-none-any.whl"
+    project = shop(
+        tmp_path / "project", (BUNDLE, COMPUTES["existing cluster"]), (f"library: {default}", f"library: {library}")
+    )
+
+    files = files_of(project)
+    (job,) = jobs_of(files).values()
+
+    assert yaml.safe_load(files["databricks.yml"])["targets"]["dev"]["variables"]["library"] == library
+    assert job["tasks"][0]["libraries"][1] == taken
+
+
 def test_tasks_follow_the_plan(tmp_path):
     project = shop(tmp_path / "project", (JOB, "      granularity: load"))
 

@@ -162,18 +162,19 @@ def build(
     project: ProjectPath = Path(),
     env: Annotated[
         str | None,
-        typer.Option("--env", "-e", help="Environment; if left out the first, for a bundle every one that has one."),
+        typer.Option("--env", "-e", help="Environment; all that the artefact is meant for if left out."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; bundles/ in the project if left out.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not up to date.")] = False,
 ) -> None:
     """Generate what a workspace and an orchestrator need: asset bundle with jobs, notebooks, Airflow DAGs, SQL scripts."""
-    from lakehouse.generate.artefacts import make_artefacts
-    from lakehouse.generate.output import check_folder, stale_files, write_files
+    from lakehouse.generate.artefacts import kinds_of, make_artefacts
+    from lakehouse.generate.output import check_folder, stale_files, with_gone, write_files
 
     found, folder = _project(project), out or project / "bundles"
     check_folder(found.folder, folder)
     made = make_artefacts(found, what, env)
+    made = made if env else with_gone(folder, made, kinds_of(what))
     if check:
         stale = stale_files(folder, made)
         _say(stale or [f"{folder}: up to date"])

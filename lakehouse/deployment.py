@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from lakehouse.errors import MetadataError, suggestion
 from lakehouse.metadata.bundle import Bundle, JobCluster, Serverless
@@ -62,6 +63,8 @@ def compute_of(project: Project, batch: str, load: str, bundle: Bundle) -> str:
 
     What another batch sets for the same load does not count.
     """
+    if next(_computes_set(project), None) is None:
+        return bundle.compute
     section = "sources" if load in project.sources else "tables"
     others = {f"batch {name}" for name in project.batches if name != batch}
     layers = [layer for layer in project.settings_layers(section, load) if layer.origin not in others]
@@ -189,18 +192,19 @@ def _setting_problems(project: Project, targets: Mapping[str, Environment]) -> I
 
 def _computes_set(project: Project) -> Iterator[tuple[str, str, str]]:
     """Where the setting is given: place, what gives it, value."""
-    given = [("project", project.name, "the project", project.settings)]
-    sections = (
+    if project.settings.compute is not None:
+        yield project.place("project", project.name, ("settings", "compute")), "the project", project.settings.compute
+    sections: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
         ("connections", "connection", project.connections),
         ("batches", "batch", project.batches),
         ("sources", "source", project.sources),
         ("tables", "table", project.tables),
     )
     for section, label, entities in sections:
-        given += [(section, name, f"{label} '{name}'", entity.settings) for name, entity in entities.items()]
-    for section, name, what, settings in given:
-        if settings.compute is not None:
-            yield project.place(section, name, ("settings", "compute")), what, settings.compute
+        for name, entity in entities.items():
+            if entity.settings.compute is not None:
+                place = project.place(section, name, ("settings", "compute"))
+                yield place, f"{label} '{name}'", entity.settings.compute
 
 
 def _job_problems(project: Project, name: str, targets: Mapping[str, Environment]) -> Iterator[Problem]:

@@ -23,23 +23,29 @@ def make_artefacts(project: Project, what: str, environment: str | None = None) 
     Raises:
         MetadataError: there is no such artefact or environment, or bundles and jobs are wrong.
     """
-    if what != ALL and what not in GENERATORS:
-        raise MetadataError(f"no artefact '{what}'. {suggestion(what, [ALL, *GENERATORS])}")
     project.environment(environment)
     check_deployment(project)
     made: dict[str, dict[str, str]] = {}
-    for name, generator in GENERATORS.items():
-        if what == name or (what == ALL and not _is_left_out(project, name, environment)):
-            made.update(generator(project, environment))
+    for name in kinds_of(what):
+        if what == name or not _is_left_out(project, name, environment):
+            made.update(GENERATORS[name](project, environment))
     return made
+
+
+def kinds_of(what: str) -> tuple[str, ...]:
+    """The artefacts that a word stands for.
+
+    Raises:
+        MetadataError: it stands for none.
+    """
+    if what != ALL and what not in GENERATORS:
+        raise MetadataError(f"no artefact '{what}'. {suggestion(what, [ALL, *GENERATORS])}")
+    return tuple(GENERATORS) if what == ALL else (what,)
 
 
 def _is_left_out(project: Project, name: str, environment: str | None) -> bool:
     """Whether an artefact that nobody asked for by name makes no sense: a bundle without a target, a DAG without Airflow."""
-    meant = {
-        "bundle": set(bundle_environments(project)),
-        "airflow": {key for key, found in project.environments.items() if found.airflow is not None},
-    }
+    meant = {"bundle": set(bundle_environments(project)), "airflow": set(_run_by_airflow(project))}
     return name in meant and (environment not in meant[name] if environment else not meant[name])
 
 
@@ -51,28 +57,33 @@ def _notebooks(project: Project, environment: str | None) -> dict[str, dict[str,
     return {"notebooks": notebook_files(project, environment)}
 
 
-def _sql(project: Project, environment: str | None) -> dict[str, dict[str, str]]:
-    place = project.environment(environment)
-    return {f"sql {place.name}": sql_files(project, place)}
-
-
 def _airflow(project: Project, environment: str | None) -> dict[str, dict[str, str]]:
-    place = _airflow_environment(project, environment)
-    return {f"airflow {place.name}": airflow_files(project, metadata_text(project), place)}
-
-
-def _airflow_environment(project: Project, environment: str | None) -> Environment:
-    """The environment named, or the first one that Airflow runs.
+    """The DAGs of the environment named, or of all that Airflow runs.
 
     Raises:
         MetadataError: there is none.
     """
-    run = {name: found for name, found in project.environments.items() if found.airflow is not None}
-    if environment in run or (environment is None and run):
-        return run[environment] if environment else next(iter(run.values()))
-    section, name = ("environments", environment) if environment else ("project", project.name)
-    who = f"environment '{environment}' is not" if environment else "no environment is"
-    raise MetadataError(f"{project.place(section, name)}: {who} run by Airflow. Say so: airflow: {{mode: run_now}}.")
+    run, text = _run_by_airflow(project), metadata_text(project)
+    chosen = [environment] if environment else list(run)
+    if not chosen or chosen[0] not in run:
+        section, name = ("environments", environment) if environment else ("project", project.name)
+        who = f"environment '{environment}' is not" if environment else "no environment is"
+        raise MetadataError(
+            f"{project.place(section, name)}: {who} run by Airflow. Say so: airflow: {{mode: run_now}}."
+        )
+    return {f"airflow {name}": airflow_files(project, text, run[name]) for name in chosen}
+
+
+def _run_by_airflow(project: Project) -> dict[str, Environment]:
+    return {name: found for name, found in project.environments.items() if found.airflow is not None}
+
+
+def _sql(project: Project, environment: str | None) -> dict[str, dict[str, str]]:
+    """The scripts for the environment named, or for every one in Unity Catalog, or for the first one."""
+    places = [found for found in project.environments.values() if found.catalog is not None]
+    if environment or not places:
+        places = [project.environment(environment)]
+    return {f"sql {place.name}": sql_files(project, place) for place in places}
 
 
 GENERATORS: dict[str, Callable[[Project, str | None], dict[str, dict[str, str]]]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,13 @@ def check_folder(project: Path, out: Path) -> None:
         raise MetadataError(
             f"--out {out}: YAML there would be read as the project's own. Use bundles/ or a folder outside of the project."
         )
+
+
+def with_gone(out: Path, made: Made, kinds: Collection[str]) -> Made:
+    """What is made, and, empty, what was made of these kinds before and is not any more: of an environment that is gone."""
+    known = {entry.artefact for entry in read_manifest(out).values()}
+    gone = sorted(name for name in known if name not in made and name.partition(" ")[0] in kinds)
+    return {**made, **{name: {} for name in gone}}
 
 
 def stale_files(out: Path, made: Made) -> list[str]:

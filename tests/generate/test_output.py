@@ -142,6 +142,21 @@ def test_build_writes_into_the_project_and_check_tells_when_it_is_stale(tmp_path
     assert [path.name for path in (tmp_path / "bundles" / "resources").iterdir()] == ["nightly.job.yml"]
 
 
+def test_files_of_an_environment_that_is_gone_are_removed(tmp_path, lakehouse):
+    (tmp_path / "lakehouse.yml").write_text(SHOP)
+    assert lakehouse("build", "-p", tmp_path)[0] == 0
+    assert (tmp_path / "bundles" / "sql" / "dev").is_dir()
+    (tmp_path / "lakehouse.yml").write_text(SHOP.replace("  dev:\n", "  test:\n"))
+
+    assert "sql/dev/deploy.sql: is not generated any more\n" in lakehouse("build", "--check", "-p", tmp_path)[1]
+    assert lakehouse("build", "bundle", "-p", tmp_path)[0] == 0
+    assert (tmp_path / "bundles" / "sql" / "dev").is_dir(), "only the bundle was asked for"
+    assert lakehouse("build", "sql", "-e", "test", "-p", tmp_path)[0] == 0
+    assert (tmp_path / "bundles" / "sql" / "dev").is_dir(), "only one environment was asked for"
+    assert lakehouse("build", "-p", tmp_path)[0] == 0
+    assert [path.name for path in (tmp_path / "bundles" / "sql").iterdir()] == ["test"]
+
+
 def test_check_writes_nothing(tmp_path, lakehouse):
     (tmp_path / "lakehouse.yml").write_text(SHOP)
 

@@ -121,8 +121,6 @@ def write_project(folder: Path, variant: str) -> Plan:
     return make_plan(read_project(folder))
 
 
-
-
 CATALOG_NAMES = (
     ("table_state", "name"),
     ("consumer_offset", "target"),

@@ -9,6 +9,7 @@ result = run(make_plan(project))
 from __future__ import annotations
 
 from lakehouse.engine.direct import load
+from lakehouse.engine.external import batches, prepare
 from lakehouse.engine.runner import BatchResult, LoadResult, run
 from lakehouse.engine.session import spark_session
 from lakehouse.errors import (
@@ -38,8 +39,10 @@ __all__ = [
     "Project",
     "SetupError",
     "SourceError",
+    "batches",
     "load",
     "make_plan",
+    "prepare",
     "read_project",
     "run",
     "spark_session",

@@ -50,6 +50,7 @@ def load_sql(environment: Environment, load: Load) -> str:
 
 def _source_sql(project: Project, environment: Environment, name: str) -> str:
     source, log = project.sources[name], project.log(name)
+    hashes = project.settings_of("sources", name).hashes
     table = environment.table(log.layer, log.name)
     kept = environment.table(log.layer, checkpoint(log.name))
     definition = log_definition(source, project.settings_of("sources", name))
@@ -59,7 +60,7 @@ def _source_sql(project: Project, environment: Environment, name: str) -> str:
         ("persistent stage", _ddl(environment, log, definition)),
         (
             "landing: typed, derived, fingerprinted",
-            landing_select(source, project.subjects(name), types=None).text() + ";",
+            landing_select(source, project.subjects(name), types=None, hashes=hashes).text() + ";",
         ),
         ("stage: stamped", stage_select(project, source).text(landed="landed", **stamps) + ";"),
         ("current rows", current_select(project, source, checkpoint=True).text(log=after, checkpoint=kept) + ";"),

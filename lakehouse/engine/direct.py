@@ -58,7 +58,8 @@ def load(
     relations: dict[str, DataFrame | str] = {**_inputs(session, table, source, place)}
     exists = session.catalog.tableExists(name)
     relations["target"] = name if exists else empty_relation(table.definition)
-    frame = table.select.on(session, relations)
+    first = not exists or (table.ghost is not None and session.table(name).isEmpty())
+    frame = (table.first if first else table.select).on(session, relations)
     definition = complete(table.definition, frame.schema)
     if not exists:
         session.sql(create_table(name, definition))

@@ -176,7 +176,12 @@ class SourceLoad:
     def _typed(self, frame: DataFrame) -> DataFrame:
         """The delivered rows as the declared types, each with the rule that it breaks."""
         types = None if is_text(self.workspace, self.source) else _types(frame)
-        select = landing_select(self.source, self._project.subjects(self.source.name), types=types)
+        select = landing_select(
+            self.source,
+            self._project.subjects(self.source.name),
+            types=types,
+            hashes=self._project.settings_of("sources", self.source.name).hashes,
+        )
         relation = delivered_relation(frame.columns, "{rows}")
         template = select.template.replace("{delivered}", relation)
         return replace(select, template=template).on(self.workspace.spark, {"rows": frame})

@@ -94,7 +94,8 @@ class TableLoad:
         self.catalog.intend(claim, intent)
         relations = self._relations(claim, heads)
         relations["target"] = self._target(claim, new, relations)
-        frame = self.load.select.on(self.workspace.spark, relations)
+        select = self.load.select if claim.state.head else self.load.first
+        frame = select.on(self.workspace.spark, relations)
         definition = complete(self.load.definition, frame.schema)
         self.workspace.make_table(self.load.relation, definition)
         if self.load.write == "append" or claim.state.head == 0:

@@ -44,6 +44,7 @@ def check_source(project: Project, source: Source) -> Iterator[Problem]:
             yield from missing_column(source.columns, named, place, "names column")
     yield from _check_ordering(source)
     yield from _check_derived(source)
+    yield from _check_prepared(project, source)
 
 
 def _check_names(source: Source) -> Iterator[Problem]:
@@ -85,6 +86,28 @@ def _check_derived(source: Source) -> Iterator[Problem]:
         assert column.expression is not None
         yield from check_expression(column.expression, known, ("columns", name, "expression"), f"column '{name}'")
         known[name] = column.type
+
+
+def _check_prepared(project: Project, source: Source) -> Iterator[Problem]:
+    """Columns that are hashed, ranked or replaced where they are NULL."""
+    known = {**source.delivered, **source.derived}
+    hashes = project.settings_of("sources", source.name).hashes
+    for name, column in source.hashed.items():
+        field = "hash" if column.hash else "hash_diff"
+        for position, part in enumerate(column.hash or column.hash_diff):
+            yield from missing_column(known, part, ("columns", name, field, position), "hashes column")
+        if column.type != hashes.type:
+            message = f"has hash '{name}' of type {column.type}, but hashes are {hashes.type} here. Declare it so, or set hash_output."
+            yield Problem(("columns", name, "type"), message)
+        if hashes.preset.keys_name_their_source and column.hash:
+            message = f"has key '{name}' hashed in the stage, but this hashing takes the record source into it, which the stage adds later."
+            yield Problem(("columns", name, "hash"), f"{message} Let the hub hash it.")
+    for name, column in source.columns.items():
+        ranked = (*column.rank.partition_by, *(n for n, _ in column.rank.ordered)) if column.rank else ()
+        for part in ranked:
+            yield from missing_column({**known, **source.hashed}, part, ("columns", name, "rank"), "ranks by column")
+    for part in source.null_keys.columns:
+        yield from missing_column(known, part, ("null_keys",), "replaces, where it is NULL, column")
 
 
 def missing_column(columns: Iterable[str], name: str, location: tuple[str | int, ...], lead: str) -> Iterator[Problem]:

@@ -29,6 +29,11 @@ class Settings(Entity):
     """Preset automate_dv only: whether text is upper-cased before it is hashed."""
     null_references: Literal["zero_key", "exclude"] = "zero_key"
     """A link row whose reference is NULL: points at the zero key, or is left out and counted as excluded."""
+    ghost_records: bool = False
+    """Whether a satellite begins with a ghost record: the zero key, no values, loaded at 1900-01-01, so that a join finds a
+    row where there is no version."""
+    ghost_record_source: str = "ghost"
+    """The record source of ghost records."""
     satellite_deletes: Literal["track", "ignore"] = "track"
     """A key deleted in the source: a new satellite version with deleted_flag, or nothing."""
     open_end: Literal["9999-12-31", "null"] = "9999-12-31"

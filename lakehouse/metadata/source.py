@@ -14,13 +14,66 @@ from lakehouse.sql.types import convert, from_text
 OVERLAP = re.compile(r"^(\d+)\s*(second|minute|hour|day|week)s?$")
 
 
+class Rank(Entity):
+    """The position of a row among those delivered with it."""
+
+    partition_by: Names = Field(min_length=1)
+    order_by: Names = Field(min_length=1)
+    """Columns, each with DESC where the highest comes first."""
+    dense: bool = False
+    """Whether equal rows take one position only."""
+
+    @property
+    def ordered(self) -> tuple[tuple[str, str], ...]:
+        """The ordering columns with their direction."""
+        words = (entry.rsplit(" ", 1) for entry in self.order_by)
+        return tuple(
+            (w[0], w[1].upper()) if len(w) > 1 and w[1].upper() in ("ASC", "DESC") else (" ".join(w), "ASC")
+            for w in words
+        )
+
+
 class SourceColumn(Entity):
-    """A column of a source: delivered, or derived by an expression over the columns before it."""
+    """A column of a source: delivered, derived by an expression over the columns before it, hashed or ranked."""
 
     type: DataType
     expression: str | None = None
     """Spark SQL over the source's typed columns; without one the column is delivered under its name."""
+    hash: Names = ()
+    """The column is a key: the hash of these columns, as a hub or link would hash them."""
+    hash_diff: Names = ()
+    """The column is the hash of these columns as descriptive ones."""
+    rank: Rank | None = None
+    """The column is the position of a row among those delivered with it."""
     description: str = ""
+
+    @model_validator(mode="after")
+    def _made_in_one_way(self) -> SourceColumn:
+        ways = [name for name in ("expression", "hash", "hash_diff", "rank") if getattr(self, name)]
+        if len(ways) > 1:
+            raise ValueError(f"a column is made in one way, and this one in {len(ways)}: {', '.join(ways)}.")
+        return self
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the deliveries hold it."""
+        return not (self.expression is not None or self.hash or self.hash_diff or self.rank)
+
+
+class NullKeys(Entity):
+    """What stands for a business key that is NULL, so that its rows have one."""
+
+    required: Names = ()
+    """Columns that should never be NULL."""
+    optional: Names = ()
+    """Columns that may be NULL."""
+    required_as: str = "-1"
+    optional_as: str = "-2"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.required, *self.optional)
 
 
 def _column(value: object) -> object:
@@ -73,6 +126,8 @@ class Source(Entity):
     """The columns that tell its rows apart."""
     columns: dict[str, ColumnSpec]
     changes: Annotated[Changes, BeforeValidator(_changes)] = Changes()
+    null_keys: NullKeys = NullKeys()
+    """Columns whose NULL becomes a text that stands for it, before anything is hashed."""
     applied: str | None = None
     """The column with the business's own time of a row; the load datetime where left out."""
     delivery: Literal["folder", "file", "all"] | None = None
@@ -92,12 +147,17 @@ class Source(Entity):
     @property
     def delivered(self) -> dict[str, SourceColumn]:
         """The columns that the deliveries hold."""
-        return {name: column for name, column in self.columns.items() if column.expression is None}
+        return {name: column for name, column in self.columns.items() if column.is_delivered}
 
     @property
     def derived(self) -> dict[str, SourceColumn]:
         """The columns that are computed while staging."""
         return {name: column for name, column in self.columns.items() if column.expression is not None}
+
+    @property
+    def hashed(self) -> dict[str, SourceColumn]:
+        """The columns that are hashes of others."""
+        return {name: column for name, column in self.columns.items() if column.hash or column.hash_diff}
 
     @property
     def sequence(self) -> str | None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from lakehouse.metadata.entity import Entity
+from lakehouse.metadata.entity import Entity, Names
 from lakehouse.metadata.environment import Layer, Relation
 from lakehouse.metadata.settings import Settings
+from lakehouse.names import LOAD_POSITION
 from lakehouse.sql.ddl import TableDefinition
 from lakehouse.sql.hashing import Part
 from lakehouse.sql.identifiers import quote
@@ -64,6 +65,8 @@ class Load:
     """Count type to the SQL aggregate over the SELECT's rows that gives it."""
     helpers: tuple[str, ...] = ()
     """Columns that the SELECT gives for the counts only; they are not written."""
+    ghost: Select | None = None
+    """Rows that stand for "no version", written with the first rows of the table."""
     predecessors: Select | None = None
     """The rows of the target that the slice itself proves: a smaller ``{target}`` where the log may be trusted."""
     subject: Subject | None = None
@@ -73,6 +76,15 @@ class Load:
     def relation(self) -> Relation:
         """The table that is loaded."""
         return Relation(self.layer, self.name)
+
+    @property
+    def first(self) -> Select:
+        """The SELECT of the load into a table that has no rows."""
+        if self.ghost is None:
+            return self.select
+        names = ", ".join([*(quote(c.name) for c in self.definition.columns if c.name != LOAD_POSITION), "outcome"])
+        rows = f"SELECT {names} FROM (\n{self.select.template}\n)"
+        return Select(f"{rows}\nUNION ALL\nSELECT {names} FROM (\n{self.ghost.template}\n)")
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,11 @@ class End:
 
 
 class KeyedTable(Table):
-    """A table with a hash key that others refer to: a hub or a link."""
+    """A table with a key that others refer to: a hub or a link."""
+
+    key: Names = ()
+    """Columns of the sources that hold the key ready-made, as an external stage gives them; left out, the key is one
+    column, the hash of the business key."""
 
     @property
     def ends(self) -> tuple[End, ...]:
@@ -147,15 +163,32 @@ class KeyedTable(Table):
 
     @property
     def hash_key(self) -> str:
-        """The name of its hash key column."""
+        """The name of its hash key column; of the first, where the key is ready-made in several."""
+        return self.key_names[0]
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The names of its key columns."""
         raise NotImplementedError
+
+    def key_types(self, project: Project) -> dict[str, str]:
+        """Its key columns with their types."""
+        if not self.key:
+            return {self.hash_key: project.hashes_of(self.name).type}
+        source = self.key_arms(project)[0][0]
+        return {name: source_part(project, source, name)[1] for name in self.key}
+
+    def given_parts(self, project: Project, source: str) -> tuple[Part, ...]:
+        """The key columns that the source holds ready-made."""
+        return tuple(source_part(project, source, name) for name in self.key)
 
     def key_parts(self, project: Project, source: str) -> tuple[Part, ...] | None:
         """The parts of its hash key over the columns of a source; None if the source does not feed it."""
         raise NotImplementedError
 
-    def key_over(self, project: Project, source: str) -> str | None:
-        """SQL for its hash key over a row of the source, NULL where the row has none; None if the source does not feed it."""
+    def keys_over(self, project: Project, source: str) -> dict[str, str] | None:
+        """Its key columns as SQL over a row of the source, one NULL where the row has none; None if the source does not
+        feed it."""
         raise NotImplementedError
 
     def key_arms(self, project: Project) -> tuple[tuple[str, tuple[Part, ...]], ...]:
@@ -165,6 +198,10 @@ class KeyedTable(Table):
     def end_parts(self, project: Project, source: str, label: str) -> tuple[Part, ...] | None:
         """The business key parts of one end over a source; None where there is no such end, as in a hub."""
         return None
+
+    def end_keys(self, project: Project, source: str, label: str) -> dict[str, str]:
+        """The key columns of one end as SQL over a row of a source; none where there is no such end."""
+        return {}
 
     def business_columns(self, project: Project) -> Mapping[str, str]:
         """Its business key columns (hub) or child keys (link), with their types."""

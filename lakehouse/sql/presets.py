@@ -53,6 +53,10 @@ class Preset(Protocol):
     def zero_where_missing(self) -> bool:
         """Whether a key or diff whose parts are all NULL is the zero key."""
 
+    @property
+    def keys_name_their_source(self) -> bool:
+        """Whether the record source is part of a key."""
+
     def key_text(self, parts: Sequence[Part]) -> str:
         """SQL for the text of a business key."""
 
@@ -71,6 +75,7 @@ class Lakehouse:
     output: Output = "binary"
     upper: bool = False
     zero_where_missing: bool = False
+    keys_name_their_source: bool = False
 
     def key_text(self, parts: Sequence[Part]) -> str:
         """``<length>:<text>`` per part, in key order."""
@@ -94,6 +99,7 @@ class AutomateDv:
     output: Output = "string"
     upper: bool = True
     zero_where_missing: bool = False
+    keys_name_their_source: bool = False
 
     def _text(self, part: Part) -> str:
         text = f"trim({_as_string(part)})"
@@ -126,6 +132,7 @@ class Datavault4dbt:
     output: Output = "string"
     upper: bool = False
     zero_where_missing: bool = True
+    keys_name_their_source: bool = False
 
     def _text(self, part: Part) -> str:
         text = f"trim({_as_string(part)})"
@@ -158,6 +165,7 @@ class BimlFlex:
     output: Output = "string"
     upper: bool = True
     zero_where_missing: bool = False
+    keys_name_their_source: bool = True
 
     def _text(self, part: Part) -> str:
         expression, data_type = part

@@ -93,8 +93,13 @@ def computed_once(expressions: Mapping[str, str], *, alias: str) -> str:
     LATERAL VIEW inline(array(struct(
       md5(a)
     ))) hashed AS `hk`
-    """
-    from lakehouse.sql.identifiers import quote_list
 
-    values = ",\n".join(f"  {expression}" for expression in expressions.values())
-    return f"LATERAL VIEW inline(array(struct(\n{values}\n))) {alias} AS {quote_list(expressions)}"
+    A column of the relation under its own name needs none; without any there is no view.
+    """
+    from lakehouse.sql.identifiers import quote, quote_list
+
+    computed = {name: value for name, value in expressions.items() if value != quote(name)}
+    if not computed:
+        return ""
+    values = ",\n".join(f"  {expression}" for expression in computed.values())
+    return f"LATERAL VIEW inline(array(struct(\n{values}\n))) {alias} AS {quote_list(computed)}"

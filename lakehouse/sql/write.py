@@ -29,13 +29,14 @@ def merge_into(target: str, columns: Sequence[str], keys: Sequence[str], changes
     condition = " AND ".join(f"target.{quote(key)} = changes.{quote(key)}" for key in keys)
     values = [name for name in columns if name not in keys]
     updates = ", ".join(f"{quote(name)} = changes.{quote(name)}" for name in values)
+    update = [f"WHEN MATCHED AND {newer} THEN UPDATE SET {updates}"] if updates else []
     return "\n".join(
         [
             f"MERGE INTO {target} AS target",
             f"USING {changes} AS changes",
             f"ON {condition}",
             f"WHEN MATCHED AND changes.{OUTCOME} = 'removed' AND {newer} THEN DELETE",
-            f"WHEN MATCHED AND {newer} THEN UPDATE SET {updates}",
+            *update,
             f"WHEN NOT MATCHED AND changes.{OUTCOME} <> 'removed'",
             f"  THEN INSERT ({quote_list(columns)}) VALUES ({quote_list(columns, alias='changes')})",
         ]

@@ -15,7 +15,9 @@ from lakehouse.metadata.table import Subject
 from lakehouse.names import APPLIED_DATETIME, LOAD_DATETIME, REASON, RECORD_SOURCE, ROW_AUDIT_ID, RULE, SOURCE_FILE
 from lakehouse.sql.hashing import fingerprint, is_missing
 from lakehouse.sql.identifiers import literal, quote, verbatim
+from lakehouse.sql.presets import Hashing
 from lakehouse.sql.select import Select, columns
+from lakehouse.staging.prepare import steps
 
 CORRUPT = "does_not_fit"
 """Whether a delivered row does not fit its header."""
@@ -32,7 +34,9 @@ def record_source(project: Project, source: Source) -> str:
     return f"{connection.record_source or source.connection}.{source.object}"
 
 
-def landing_select(source: Source, subjects: Sequence[Subject], *, types: Mapping[str, str] | None) -> Select:
+def landing_select(
+    source: Source, subjects: Sequence[Subject], *, types: Mapping[str, str] | None, hashes: Hashing
+) -> Select:
     """The rows of ``{delivered}`` as they are landed: typed, derived, with fingerprints and the rule that a row breaks.
 
     ``types`` are those of the delivered columns (lower-case name to type); None where everything is text.
@@ -43,6 +47,10 @@ def landing_select(source: Source, subjects: Sequence[Subject], *, types: Mappin
         for name, column in source.derived.items()
     }
     rest = f"{SOURCE_FILE}, {RULE}, {REASON}, CASE WHEN {RULE} IS NOT NULL THEN {DELIVERED_ROW} END AS {DELIVERED_ROW}"
+    names = [*typed, *derived]
+    later = steps(source, hashes, names, "derived", further=(SOURCE_FILE, RULE, REASON, DELIVERED_ROW))
+    prepared = "".join(f",\n{step}" for step in later)
+    last = later[-1].split(" AS (")[0] if later else "derived"
     return Select(f"""WITH typed AS (
   -- delivered values as their types, and the rule that a row breaks
   SELECT
@@ -57,11 +65,11 @@ derived AS (
 {columns({name: quote(name) for name in typed} | derived, indent=4)},
     {rest}
   FROM typed
-)
+){prepared}
 SELECT
   *,
 {columns(fingerprints(source, subjects))}
-FROM derived""")
+FROM {last}""")
 
 
 def stage_select(project: Project, source: Source) -> Select:
@@ -112,7 +120,8 @@ def _wrong(name: str, typed: str) -> str:
 
 
 def _missing(source: Source, typed: dict[str, str]) -> list[str]:
-    keys = [source.spelled(column) or column for column in source.key]
+    replaced = {column.lower() for column in source.null_keys.columns}
+    keys = [source.spelled(column) or column for column in source.key if column.lower() not in replaced]
     return [is_missing(typed[name], source.columns[name].type) for name in keys if name in typed]
 
 

@@ -7,10 +7,22 @@ from collections.abc import Iterable, Mapping
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.settings import Settings
 from lakehouse.metadata.table import Input, Load, Table, kind_word
-from lakehouse.names import CHANGE_TYPE, LOAD_DATETIME, LOAD_POSITION, RECORD_SOURCE, ROW_AUDIT_ID
+from lakehouse.names import (
+    ACTIVE_FLAG,
+    APPLIED_DATETIME,
+    CHANGE_TYPE,
+    DELETED_FLAG,
+    ENDS_AT,
+    LOAD_DATETIME,
+    LOAD_POSITION,
+    LOW_DATE,
+    RECORD_SOURCE,
+    ROW_AUDIT_ID,
+    STARTS_AT,
+)
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
-from lakehouse.sql.identifiers import quote, verbatim
-from lakehouse.sql.select import Select
+from lakehouse.sql.identifiers import literal, quote, verbatim
+from lakehouse.sql.select import Select, columns
 
 STAMPS = (
     TargetColumn(LOAD_DATETIME, "timestamp", "When the run that staged the row began (UTC)", required=True),
@@ -33,17 +45,21 @@ def appended(
     counts: Mapping[str, str],
     whole: bool = False,
     helpers: tuple[str, ...] = (),
+    zero: Mapping[str, str] | None = None,
 ) -> Load:
     """The load of an append-only table from one source: its own columns and the stamps.
 
-    ``whole``: the SELECT reads the whole log and tells new rows by their position.
+    ``whole``: the SELECT reads the whole log and tells new rows by their position. ``zero``: the zero keys of the ghost
+    record that it begins with, by setting.
     """
     settings = project.settings_of("tables", table.name)
+    definition = TableDefinition((*own, *STAMPS), table.description, properties=properties(settings))
     return Load(
         name=table.name,
         kind=kind_word(type(table)),
         layer=table.layer,
-        definition=TableDefinition((*own, *STAMPS), table.description, properties=properties(settings)),
+        definition=definition,
+        ghost=ghost(definition, zero, settings) if zero else None,
         inputs=(Input(source, project.log(source), whole=whole),),
         select=Select(select),
         write="append",
@@ -52,6 +68,29 @@ def appended(
         helpers=helpers,
         settings=settings,
     )
+
+
+def ghost(definition: TableDefinition, zero: Mapping[str, str], settings: Settings) -> Select | None:
+    """The ghost record of a table, by setting: ``zero`` gives the columns that hold a zero key; the others are low or NULL."""
+    if not settings.ghost_records:
+        return None
+    low = f"TIMESTAMP '{LOW_DATE}'"
+    known = {
+        LOAD_DATETIME: low,
+        APPLIED_DATETIME: low,
+        STARTS_AT: low,
+        ENDS_AT: low,
+        RECORD_SOURCE: literal(settings.ghost_record_source),
+        DELETED_FLAG: "FALSE",
+        ACTIVE_FLAG: "FALSE",
+        **zero,
+    }
+    given = {
+        column.name: known.get(column.name, f"CAST(NULL AS {column.type.upper()})")
+        for column in definition.columns
+        if column.name != LOAD_POSITION
+    }
+    return Select(f"SELECT\n{columns(given)},\n  'inserted' AS outcome")
 
 
 def properties(settings: Settings) -> tuple[tuple[str, str], ...]:

@@ -10,10 +10,15 @@ from lakehouse.metadata.checks import check_expression, missing_column
 from lakehouse.metadata.entity import Names
 from lakehouse.metadata.environment import Layer, Relation
 from lakehouse.metadata.project import Project
+from lakehouse.metadata.settings import Settings
 from lakehouse.metadata.table import KeyedTable, Problem, Table, source_part, within_key
+from lakehouse.names import HASH_DIFF
+from lakehouse.sql import hashing
 from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.hashing import Part
+from lakehouse.sql.identifiers import any_null, quote, quote_list
 from lakehouse.vault.columns import told
+from lakehouse.vault.sets import GROUP, Sets
 
 
 class Description(Table):
@@ -36,26 +41,67 @@ class Description(Table):
         assert parent is not None  # a problem otherwise
         return parent
 
-    def parent_key(self, project: Project) -> str:
-        """The name of the hash key column that it shares with its parent."""
-        return self.parent_of(project).hash_key
+    def parent_keys(self, project: Project) -> tuple[str, ...]:
+        """The names of the key columns that it shares with its parent."""
+        return self.parent_of(project).key_names
 
-    def key_column(self, project: Project) -> TargetColumn:
-        """The hash key column as the table declares it."""
-        key_type = project.hashes_of(self.parent).type
-        return TargetColumn(self.parent_key(project), key_type, f"Hash key of {self.parent}", required=True)
+    def key_columns(self, project: Project) -> tuple[TargetColumn, ...]:
+        """The key columns as the table declares them."""
+        parent = self.parent_of(project)
+        comment = f"{'Key' if parent.key else 'Hash key'} of {self.parent}"
+        return tuple(TargetColumn(*column, comment, required=True) for column in parent.key_types(project).items())
 
-    def key(self, project: Project) -> str:
-        """SQL for the parent's hash key over a row of the source; NULL where the row has none."""
-        key = self.parent_of(project).key_over(project, self.source)
-        assert key is not None  # a problem otherwise
-        return key
+    def keys(self, project: Project) -> dict[str, str]:
+        """The parent's key columns as SQL over a row of the source; one is NULL where the row has none."""
+        parent = self.parent_of(project)
+        keys = {name: quote(name) for name in parent.key} or parent.keys_over(project, self.source)
+        assert keys is not None  # a problem otherwise
+        return keys
 
     def key_text(self, project: Project) -> str:
-        """SQL for the text that the parent's hash key is made from."""
-        parts = self.parent_of(project).key_parts(project, self.source)
+        """SQL for the text that the parent's key is made from."""
+        parent = self.parent_of(project)
+        parts = parent.key_parts(project, self.source)
         assert parts is not None  # a problem otherwise
+        if parent.key:
+            return hashing.joined([hashing.canonical_text(*part) for part in parts])
         return project.hashes_of(self.parent).preset.key_text(parts)
+
+    def zero_keys(self, project: Project, settings: Settings) -> dict[str, str]:
+        """The parent's key and the hash of a row in a ghost record."""
+        zero = project.hashes_of(self.parent).zero_key
+        return {**dict.fromkeys(self.parent_keys(project), zero), HASH_DIFF: settings.hashes.zero_key}
+
+    def group(self, project: Project) -> Sets:
+        """The sets of the source's rows by the parent's key; their key is a struct where there are several columns."""
+        keys = self.keys(project)
+        one = next(iter(keys.values()))
+        return Sets(
+            source=self.source,
+            rows=self.rows,
+            keys=project.sources[self.source].key,
+            group_key=one
+            if len(keys) == 1
+            else f"CASE WHEN NOT ({any_null(keys)}) THEN struct({quote_list(keys)}) END",
+            group_text=self.key_text(project),
+            moving=not self.keyed_within_source(project),
+        )
+
+    def of_group(self, project: Project) -> dict[str, str]:
+        """The parent's key columns as SQL over a row of the sets."""
+        keys = self.parent_keys(project)
+        return {keys[0]: GROUP} if len(keys) == 1 else {name: f"{GROUP}.{quote(name)}" for name in keys}
+
+    def given_diff_problems(self, project: Project, hash_diff: str | None) -> Iterator[Problem]:
+        """A ready-made hash of the row that the source does not have."""
+        if hash_diff and self.source in project.sources:
+            yield from missing_column(
+                project.sources[self.source].columns, hash_diff, ("hash_diff",), "names hash diff"
+            )
+
+    def diff_type(self, project: Project, settings: Settings, hash_diff: str | None) -> str:
+        """The type of the hash of a row: as hashed here, or as the source holds it."""
+        return project.sources[self.source].type_of(hash_diff) if hash_diff else settings.hashes.type
 
     def keyed_within_source(self, project: Project) -> bool:
         """Whether the parent's key is part of the source's, so that a source row never changes its parent."""
@@ -82,11 +128,13 @@ class Description(Table):
             yield Problem(("source",), f"{message} {suggestion(self.source, project.sources)}")
             return
         feeding = getattr(parent, "sources", None) or [getattr(parent, "source", None)]
-        if parent is not None and self.source not in feeding:
+        if parent is not None and not parent.key and self.source not in feeding:
             known = ", ".join(str(name) for name in feeding)
             found = f"reads source '{self.source}', from which '{self.parent}' gets no key"
             yield Problem(("source",), f"{found}. It gets keys from: {known}.")
-
+        for column in parent.key if parent is not None else ():
+            lead = f"describes '{self.parent}' by its ready-made key, for which source '{self.source}' has no column"
+            yield from missing_column(project.sources[self.source].columns, column, ("source",), lead)
         if self.where:
             types = {name: column.type for name, column in project.sources[self.source].columns.items()}
             yield from check_expression(self.where, types, ("where",), "a filter")

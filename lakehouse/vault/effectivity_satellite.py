@@ -22,6 +22,7 @@ from lakehouse.metadata.table import Load, Problem, count_outcomes, within_key
 from lakehouse.names import (
     ACTIVE_FLAG,
     APPLIED_DATETIME,
+    CHANGE_TYPE,
     ENDS_AT,
     LOAD_DATETIME,
     OPEN_END,
@@ -31,9 +32,10 @@ from lakehouse.names import (
 )
 from lakehouse.sql import hashing
 from lakehouse.sql.ddl import TargetColumn
-from lakehouse.sql.identifiers import quote
+from lakehouse.sql.identifiers import any_null, one_of, quote, quote_list
 from lakehouse.sql.select import columns
-from lakehouse.vault.columns import appended
+from lakehouse.vault.columns import appended, typed_columns
+from lakehouse.vault.delivered_combinations import DeliveredCombinations
 from lakehouse.vault.description import Description
 from lakehouse.vault.sets import GONE, GROUP, Sets
 
@@ -50,10 +52,18 @@ class EffectivitySatellite(Description):
     """The source column with the date from which a combination holds."""
     ends: str | None = None
     """The source column with the date until which it holds; NULL while it is open."""
+    sets: Literal["from_log", "delivered"] = "from_log"
+    """What holds at a moment: all rows of the driving key, from the log (default), or those delivered with one load
+    date-time, as an external stage may; the keys of all ends are kept then."""
+    end_dating: Literal["automatic", "source"] = "automatic"
+    """For delivered rows: a combination ends when its driving key comes with others, or when the source says so."""
+    columns: Names = ()
+    """For delivered rows: further columns of the source to keep."""
 
     def columns_of(self, project: Project) -> Mapping[str, str]:
         """Whether the combination holds, from when and until when."""
-        return {ACTIVE_FLAG: "boolean", STARTS_AT: "timestamp", ENDS_AT: "timestamp"}
+        kept = {**self._end_types(project), **self.typed(project, self.columns)} if self.sets == "delivered" else {}
+        return {**kept, ACTIVE_FLAG: "boolean", STARTS_AT: "timestamp", ENDS_AT: "timestamp"}
 
     def problems(self, project: Project) -> Iterator[Problem]:
         """The parent is a link that has the driving ends; the date columns exist."""
@@ -71,6 +81,16 @@ class EffectivitySatellite(Description):
         if known and set(known) <= set(self.driving_key):
             message = f"names every end of '{self.parent}' as driving key, so none is left to change. Leave one out."
             yield Problem(("driving_key",), message)
+        yield from self.column_problems(project, self.columns, "columns")
+        if self.sets == "from_log" and (self.columns or self.end_dating == "source"):
+            field = "columns" if self.columns else "end_dating"
+            yield Problem(
+                (field,), f"says '{field}', which is for delivered rows. Say 'sets: delivered', or leave it out."
+            )
+        if self.end_dating == "source" and not self.ends:
+            yield Problem(
+                ("end_dating",), "takes end dates from the source, but names no column for them. Give 'ends'."
+            )
         for field in ("starts", "ends"):
             yield from self._date_problems(project, field, getattr(self, field))
 
@@ -86,15 +106,47 @@ class EffectivitySatellite(Description):
     def load(self, project: Project) -> Load:
         """Insert the openings and closings that are not known."""
         own = (
-            self.key_column(project),
+            *self.key_columns(project),
+            *(self._kept_columns(project) if self.sets == "delivered" else ()),
             TargetColumn(ACTIVE_FLAG, "boolean", "Whether the combination holds from here on", required=True),
             TargetColumn(STARTS_AT, "timestamp", "From when it holds (UTC)", required=True),
             TargetColumn(ENDS_AT, "timestamp", "Until when it holds or held (UTC)"),
             TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
         )
-        select = self._select(project, project.settings_of("tables", self.name))
-        keys, counts = (self.parent_key(project), LOAD_DATETIME), count_outcomes("inserted", "unchanged")
-        return appended(self, project, self.source, own, select, keys=keys, counts=counts, whole=True)
+        settings, delivered = project.settings_of("tables", self.name), self.sets == "delivered"
+        select = self._delivered(project, settings) if delivered else self._select(project, settings)
+        outcomes = ("inserted", "unchanged", *(("duplicate", "excluded") if delivered else ()))
+        keys, counts = (*self.parent_keys(project), LOAD_DATETIME), count_outcomes(*outcomes)
+        return appended(self, project, self.source, own, select, keys=keys, counts=counts, whole=not delivered)
+
+    def _kept_columns(self, project: Project) -> tuple[TargetColumn, ...]:
+        ends = typed_columns(self._end_types(project), "Key of an end of the link")
+        return (*ends, *typed_columns(self.typed(project, self.columns), ""))
+
+    def _end_types(self, project: Project) -> dict[str, str]:
+        types = self.parent_of(project).columns_of(project)
+        return {name: types[name] for name in self._end_keys(project)}
+
+    def _end_keys(self, project: Project, *, driving: bool | None = None) -> dict[str, str]:
+        """The key columns of the ends as SQL over a row: of all, of the driving ones or of the others."""
+        found: dict[str, str] = {}
+        for end in self.parent_of(project).ends:
+            if driving is None or driving == (end.label in self.driving_key):
+                found |= self.parent_of(project).end_keys(project, self.source, end.label)
+        return found
+
+    def _delivered(self, project: Project, settings: Settings) -> str:
+        return DeliveredCombinations(
+            rows=f"(SELECT * FROM {self.rows} WHERE {CHANGE_TYPE} <> 'D')",
+            keys=self.keys(project),
+            driving=self._end_keys(project, driving=True),
+            others=self._end_keys(project, driving=False),
+            kept=tuple(self.typed(project, self.columns)),
+            starts=self.starts,
+            ends=self.ends,
+            open_end=_open_end(settings),
+            automatic=self.end_dating == "automatic",
+        ).select()
 
     def _group(self, project: Project) -> Sets:
         parts = [part for label in self.driving_key for part in self._end_parts(project, label)]
@@ -115,16 +167,16 @@ class EffectivitySatellite(Description):
         return parts
 
     def _select(self, project: Project, settings: Settings) -> str:
-        hk = self.parent_key(project)
-        given = {hk: self.key(project)}
+        keys = self.keys(project)
+        given = dict(keys)
         if self.starts:
             given["own_start"] = f"CAST({quote(self.starts)} AS TIMESTAMP)"
         if self.ends:
             given["own_end"] = f"CAST({quote(self.ends)} AS TIMESTAMP)"
-        end = "CAST(NULL AS TIMESTAMP)" if settings.open_end == "null" else f"TIMESTAMP '{OPEN_END}'"
+        end = _open_end(settings)
         own_end = f"coalesce(own_end, {end})" if self.ends else end
-        key = quote(hk)
-        names = [hk, ACTIVE_FLAG, STARTS_AT, ENDS_AT, *STAMPED]
+        key = quote_list(keys)
+        names = [*keys, ACTIVE_FLAG, STARTS_AT, ENDS_AT, *STAMPED]
         return f"""WITH {self._group(project).ctes(given, ())},
 states AS (
   -- which combinations of each driving key hold at each moment, and which just went
@@ -135,7 +187,7 @@ states AS (
     {", ".join(f"max({name}) AS {name}" for name in (APPLIED_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID))},
     {LOAD_DATETIME}
   FROM sets
-  WHERE {key} IS NOT NULL
+  WHERE NOT ({any_null(keys)})
   GROUP BY {GROUP}, {LOAD_DATETIME}, {key}
 ),
 versions AS (
@@ -144,7 +196,7 @@ versions AS (
   SELECT
     {key}, {ACTIVE_FLAG}, TRUE, NULL, {ENDS_AT}, {APPLIED_DATETIME}, {RECORD_SOURCE}, {ROW_AUDIT_ID}, {LOAD_DATETIME}, {STARTS_AT}
   FROM {{target}}
-  WHERE {key} IN (SELECT {key} FROM states)
+  WHERE {one_of(list(keys))} IN (SELECT {key} FROM states)
 ),
 sequenced AS (
   -- each state beside the one before it
@@ -170,3 +222,7 @@ SELECT
   END AS outcome
 FROM opened
 WHERE NOT stored"""
+
+
+def _open_end(settings: Settings) -> str:
+    return "CAST(NULL AS TIMESTAMP)" if settings.open_end == "null" else f"TIMESTAMP '{OPEN_END}'"

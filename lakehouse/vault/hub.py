@@ -37,9 +37,11 @@ from lakehouse.vault.insert_only import insert_only
 
 
 def _occurrences(value: object) -> object:
-    """``[A, B]`` is one occurrence of a composite key; ``[[A], [B]]`` are two occurrences in one source."""
+    """``[A, B]`` is one occurrence of a composite key; ``[[A], [B]]`` are two occurrences in one source; ``[]`` has none."""
     if isinstance(value, str):
         return ((value,),)
+    if value is None or value == []:
+        return ((),)
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return (tuple(value),)
     return value
@@ -53,15 +55,18 @@ class Hub(KeyedTable):
 
     kind: Literal["hub"] = "hub"
     layer: ClassVar[Layer] = "vault"
-    business_key: Names
-    """Names of the business key columns in the hub."""
+    business_key: Names = ()
+    """Names of the business key columns in the hub; may be left out only where ``key`` is ready-made."""
     sources: dict[str, Occurrences] = Field(min_length=1)
     """Per source the columns that give the business key, by position; a list of lists where a source names it twice."""
 
+    columns: Names = ()
+    """Further columns of every source to keep, as the first row of a key tells them."""
+
     @property
-    def hash_key(self) -> str:
-        """The name of its hash key column."""
-        return hash_key(self.name)
+    def key_names(self) -> tuple[str, ...]:
+        """The names of its key columns."""
+        return self.key or (hash_key(self.name),)
 
     def reads(self, project: Project) -> tuple[Relation, ...]:
         """The persistent stage of each source."""
@@ -75,11 +80,19 @@ class Hub(KeyedTable):
 
     def columns_of(self, project: Project) -> Mapping[str, str]:
         """Business key and hash key."""
-        return {self.hash_key: project.hashes_of(self.name).type, **self.business_columns(project)}
+        return {**self.key_types(project), **self.business_columns(project), **self._further(project)}
+
+    def _further(self, project: Project) -> dict[str, str]:
+        source = next(iter(self.sources))
+        return {name: source_part(project, source, name)[1] for name in self.columns}
 
     def key_parts(self, project: Project, source: str) -> tuple[Part, ...] | None:
-        """The business key over the columns of a source; of its first occurrence where there are several."""
-        return self._parts(project, source, self.sources[source][0]) if source in self.sources else None
+        """What the key is made from over a source; of its first occurrence where there are several."""
+        if self.key:
+            return self.given_parts(project, source)
+        if source not in self.sources:
+            return None
+        return self._parts(project, source, self.sources[source][0])
 
     def key_arms(self, project: Project) -> tuple[tuple[str, tuple[Part, ...]], ...]:
         """Each occurrence in each source."""
@@ -89,10 +102,15 @@ class Hub(KeyedTable):
             for named in occurrences
         )
 
-    def key_over(self, project: Project, source: str) -> str | None:
-        """The hash key of the business key; NULL where it is missing."""
+    def keys_over(self, project: Project, source: str) -> dict[str, str] | None:
+        """The hash key of the business key, NULL where it is missing; or the key as the source holds it."""
         parts = self.key_parts(project, source)
-        return _key(project.hashes_of(self.name), parts) if parts else None
+        return self._keys(project, parts) if parts else None
+
+    def _keys(self, project: Project, parts: tuple[Part, ...]) -> dict[str, str]:
+        if self.key:
+            return {name: expression for name, (expression, _) in zip(self.key, parts, strict=True)}
+        return {self.hash_key: _key(project.hashes_of(self.name), parts)}
 
     def parts_of(self, project: Project, source: str, named: tuple[str, ...]) -> tuple[Part, ...]:
         """The business key over columns that refer to it, cast to its types."""
@@ -107,12 +125,14 @@ class Hub(KeyedTable):
     def problems(self, project: Project) -> Iterator[Problem]:
         """Sources and columns exist, key lengths and types agree."""
         for name in self.business_key:
-            if name.lower() in SYSTEM_COLUMNS or name == self.hash_key:
+            if name.lower() in SYSTEM_COLUMNS or name in self.key_names:
                 yield Problem(
                     ("business_key",), f"has a business key '{name}', which is a system column. Name it otherwise."
                 )
+        if not self.business_key and not self.key:
+            yield Problem(("business_key",), "has no business key. Name its columns.")
         for source, occurrences in self.sources.items():
-            if not occurrences or not all(occurrences):
+            if self.business_key and (not occurrences or not all(occurrences)):
                 yield Problem(
                     ("sources", source), f"names no column of source '{source}'. Give the columns of its business key."
                 )
@@ -123,6 +143,7 @@ class Hub(KeyedTable):
                 continue
             for named in occurrences:
                 yield from self._occurrence_problems(project, source, named)
+            yield from self._column_problems(project, source, many=len(occurrences) > 1)
 
     def _occurrence_problems(self, project: Project, source: str, named: tuple[str, ...]) -> Iterator[Problem]:
         place = ("sources", source)
@@ -135,6 +156,15 @@ class Hub(KeyedTable):
                 project.sources[source].columns, column, place, f"names, in source '{source}', column"
             )
         yield from self._type_problems(project, source, named)
+
+    def _column_problems(self, project: Project, source: str, *, many: bool) -> Iterator[Problem]:
+        lead = f"names, in source '{source}', column"
+        for field, names in (("key", self.key), ("columns", self.columns)):
+            for position, column in enumerate(names):
+                yield from missing_column(project.sources[source].columns, column, (field, position), lead)
+        if self.key and many:
+            message = f"takes its key ready-made, so source '{source}' can name it once only."
+            yield Problem(("sources", source), f"{message} Leave out 'key', or give one list of columns.")
 
     def _type_problems(self, project: Project, source: str, named: tuple[str, ...]) -> Iterator[Problem]:
         first = next(iter(self.sources))
@@ -155,9 +185,11 @@ class Hub(KeyedTable):
         """Insert the keys that the hub does not have."""
         settings = project.settings_of("tables", self.name)
         hashes = settings.hashes
-        key = TargetColumn(self.hash_key, hashes.type, f"{hashes.algorithm.upper()} of the business key", required=True)
+        comment = "Key" if self.key else f"{hashes.algorithm.upper()} of the business key"
+        keys = tuple(TargetColumn(*column, comment, required=True) for column in self.key_types(project).items())
+        business = typed_columns(self.business_columns(project), "Business key")
         definition = TableDefinition(
-            (key, *typed_columns(self.business_columns(project), "Business key"), *STAMPS),
+            (*keys, *business, *typed_columns(self._further(project), ""), *STAMPS),
             self.description,
             properties=properties(settings),
         )
@@ -167,27 +199,27 @@ class Hub(KeyedTable):
             layer=self.layer,
             definition=definition,
             inputs=tuple(Input(source, project.log(source)) for source in self.sources),
-            select=Select(self._select(project, hashes)),
+            select=Select(self._select(project)),
             write="append",
-            keys=(self.hash_key,),
+            keys=self.key_names,
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
             settings=settings,
         )
 
-    def _select(self, project: Project, hashes: Hashing) -> str:
+    def _select(self, project: Project) -> str:
         arms = [
-            self._arm(project, source, named, hashes)
-            for source, occurrences in self.sources.items()
-            for named in occurrences
+            self._arm(project, source, named) for source, occurrences in self.sources.items() for named in occurrences
         ]
-        names = [self.hash_key, *self.business_key, *stamped()]
-        return insert_only("\nUNION ALL\n".join(arms), self.hash_key, names)
+        names = [*self.key_names, *self.business_key, *self.columns, *stamped()]
+        return insert_only("\nUNION ALL\n".join(arms), self.key_names, names)
 
-    def _arm(self, project: Project, source: str, named: tuple[str, ...], hashes: Hashing) -> str:
+    def _arm(self, project: Project, source: str, named: tuple[str, ...]) -> str:
         parts = self._parts(project, source, named)
-        keys = {name: expression for name, (expression, _) in zip(self.business_key, parts, strict=True)}
+        business = {name: expression for name, (expression, _) in zip(self.business_key, parts, strict=True)}
+        keys = self._keys(project, self.given_parts(project, source) or parts)
+        further = {name: source_part(project, source, name)[0] for name in self.columns}
         return f"""SELECT
-{columns({self.hash_key: _key(hashes, parts), **keys, **stamped()})}
+{columns({**keys, **business, **further, **stamped()})}
 FROM {{{source}}}
 WHERE {CHANGE_TYPE} <> 'D'"""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lakehouse.names import LOAD_DATETIME, RECORD_SOURCE
-from lakehouse.sql.identifiers import quote
+from lakehouse.sql.identifiers import any_null, one_of, quote, quote_list, same
 from lakehouse.sql.select import block, columns
 
 
-def insert_only(delivered: str, hash_key: str, names: Sequence[str]) -> str:
-    """Rows of ``delivered`` with an outcome; a row whose hash key is NULL has no business key and is excluded."""
-    hk = quote(hash_key)
+def insert_only(delivered: str, keys: Sequence[str], names: Sequence[str]) -> str:
+    """Rows of ``delivered`` with an outcome; a row with a key column that is NULL has no business key and is excluded."""
+    hk = quote_list(keys)
     return f"""WITH source AS (
   -- the keys that the source delivers
 {block(delivered)}
@@ -23,15 +23,15 @@ sequenced AS (
 ),
 known AS (
   -- the keys among them that the target has
-  SELECT DISTINCT {hk} FROM {{target}} WHERE {hk} IN (SELECT {hk} FROM source)
+  SELECT DISTINCT {hk} FROM {{target}} WHERE {one_of(keys)} IN (SELECT {hk} FROM source)
 )
 SELECT
 {columns({name: f"sequenced.{quote(name)}" for name in names})},
   CASE
-    WHEN sequenced.{hk} IS NULL THEN 'excluded'
-    WHEN known.{hk} IS NOT NULL THEN 'unchanged'
+    WHEN {any_null(keys, alias="sequenced")} THEN 'excluded'
+    WHEN known.{quote(keys[0])} IS NOT NULL THEN 'unchanged'
     WHEN sequenced.occurrence > 1 THEN 'duplicate'
     ELSE 'inserted'
   END AS outcome
 FROM sequenced
-LEFT JOIN known ON sequenced.{hk} = known.{hk}"""
+LEFT JOIN known ON {same("sequenced", "known", keys)}"""

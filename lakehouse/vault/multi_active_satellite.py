@@ -20,7 +20,6 @@ from lakehouse.metadata.settings import Settings
 from lakehouse.metadata.table import Load, Problem, Subject, count_outcomes
 from lakehouse.names import (
     APPLIED_DATETIME,
-    CHANGE_TYPE,
     DELETED_FLAG,
     HASH_DIFF,
     LOAD_DATETIME,
@@ -29,10 +28,10 @@ from lakehouse.names import (
 )
 from lakehouse.sql.ddl import TargetColumn
 from lakehouse.sql.identifiers import quote, quote_list
-from lakehouse.sql.select import block, columns, computed_once
 from lakehouse.vault.columns import appended, typed_columns
 from lakehouse.vault.description import Description
-from lakehouse.vault.sets import GONE, GROUP, Sets
+from lakehouse.vault.set_versions import delivered, occurrence, set_select
+from lakehouse.vault.sets import GONE, GROUP
 
 STAMPED = (APPLIED_DATETIME, LOAD_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID)
 
@@ -45,6 +44,8 @@ class MultiActiveSatellite(Description):
     """The source columns that tell the rows of one parent apart."""
     columns: Names = ()
     """Source columns to keep beside them."""
+    hash_diff: str | None = None
+    """A column of the source that holds the hash of a row ready-made, as an external stage gives it."""
     sets: Literal["from_log", "delivered"] = "from_log"
     """What a set is: all rows that hold at the moment, from the log (default), or the rows delivered with one load
     date-time."""
@@ -63,6 +64,7 @@ class MultiActiveSatellite(Description):
         yield from super().problems(project)
         yield from self.column_problems(project, self.multi_active_key, "multi_active_key")
         yield from self.column_problems(project, self.columns, "columns")
+        yield from self.given_diff_problems(project, self.hash_diff)
 
     def load(self, project: Project) -> Load:
         """Insert the sets that differ from the one before."""
@@ -73,99 +75,58 @@ class MultiActiveSatellite(Description):
             self.source,
             self._own_columns(project, settings),
             self._select(project, settings),
-            keys=(self.parent_key(project), *self.typed(project, self.multi_active_key), LOAD_DATETIME),
+            keys=(*self.parent_keys(project), *self.typed(project, self.multi_active_key), LOAD_DATETIME),
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
             whole=self.sets == "from_log",
+            zero=self.zero_keys(project, settings),
         )
 
     def _own_columns(self, project: Project, settings: Settings) -> tuple[TargetColumn, ...]:
         return (
-            self.key_column(project),
+            *self.key_columns(project),
             *typed_columns(self.typed(project, self.multi_active_key), "Multi-active key"),
             *typed_columns(self.typed(project, self.columns), ""),
-            TargetColumn(HASH_DIFF, settings.hashes.type, "Hash of the row's columns", required=True),
+            TargetColumn(
+                HASH_DIFF, self.diff_type(project, settings, self.hash_diff), "Hash of the row's columns", required=True
+            ),
             TargetColumn(DELETED_FLAG, "boolean", "Whether the parent lost its last row here", required=True),
             TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
         )
 
     def _select(self, project: Project, settings: Settings) -> str:
-        hk, names = quote(self.parent_key(project)), list(self.columns_of(project))
         given = self._from_log(project, settings) if self.sets == "from_log" else self._delivered(project, settings)
-        rows = [self.parent_key(project), *names, HASH_DIFF, DELETED_FLAG, *STAMPED]
-        last = f"lag(set_mark) OVER (PARTITION BY {hk} ORDER BY {LOAD_DATETIME}, stored DESC)"
-        return f"""WITH {given},
-marks AS (
-  -- each set as one value, delivered and stored
-  SELECT {hk}, {LOAD_DATETIME}, stored, array_sort(collect_set(CASE WHEN NOT {DELETED_FLAG} THEN {HASH_DIFF} END)) AS set_mark
-  FROM (
-    SELECT {hk}, {LOAD_DATETIME}, FALSE AS stored, {DELETED_FLAG}, {HASH_DIFF} FROM source
-    UNION ALL
-    SELECT {hk}, {LOAD_DATETIME}, TRUE AS stored, {DELETED_FLAG}, {HASH_DIFF} FROM {{target}}
-    WHERE {hk} IN (SELECT {hk} FROM source)
-  )
-  GROUP BY {hk}, {LOAD_DATETIME}, stored
-),
-compared AS (
-  -- each set beside the one before it
-  SELECT *, set_mark = coalesce({last}, slice(set_mark, 1, 0)) AS unchanged
-  FROM marks
-)
-SELECT
-{columns({name: f"source.{quote(name)}" for name in rows})},
-  CASE
-    WHEN source.{hk} IS NULL THEN 'excluded'
-    WHEN source.occurrence > 1 THEN 'duplicate'
-    WHEN compared.unchanged THEN 'unchanged'
-    ELSE 'inserted'
-  END AS outcome
-FROM source
-LEFT JOIN compared
-  ON compared.{hk} = source.{hk} AND compared.{LOAD_DATETIME} = source.{LOAD_DATETIME} AND NOT compared.stored"""
+        names = list(self.columns_of(project))
+        keys = self.parent_keys(project)
+        return set_select(given, [*keys, *names, HASH_DIFF, DELETED_FLAG, *STAMPED], keys, member=self._member(project))
 
-    def _occurrence(self, hk: str) -> str:
-        return (
-            f"row_number() OVER (PARTITION BY {hk}, {LOAD_DATETIME}, {HASH_DIFF} ORDER BY {ROW_AUDIT_ID}) AS occurrence"
-        )
+    def _member(self, project: Project) -> tuple[str, ...]:
+        """What tells the rows of a set apart; a ready-made hash may leave the multi-active key out."""
+        return (HASH_DIFF, *self.typed(project, self.multi_active_key)) if self.hash_diff else (HASH_DIFF,)
 
-    def _hashes(self, project: Project, settings: Settings) -> dict[str, str]:
+    def _hash_diff(self, project: Project, settings: Settings) -> dict[str, str]:
         parts = self.parts(project, (*self.multi_active_key, *self.columns))
-        return {self.parent_key(project): self.key(project), HASH_DIFF: settings.hashes.diff(parts)}
+        return {HASH_DIFF: quote(self.hash_diff) if self.hash_diff else settings.hashes.diff(parts)}
 
     def _delivered(self, project: Project, settings: Settings) -> str:
-        hk, hashes = quote(self.parent_key(project)), self._hashes(project, settings)
-        names = quote_list([*hashes, *self.columns_of(project)])
-        return f"""source AS (
-  -- the rows of each set as delivered
-  SELECT *, {self._occurrence(hk)}
-  FROM (
-    SELECT {names}, {CHANGE_TYPE} = 'D' AS {DELETED_FLAG}, {", ".join(STAMPED)}
-    FROM {self.rows}
-{block(computed_once(hashes, alias="hashed"), indent=4)}
-  )
-)"""
+        keys = self.keys(project)
+        hashes = {**keys, **self._hash_diff(project, settings)}
+        kept = [*self.columns_of(project), *STAMPED]
+        return delivered(self.rows, hashes, kept, list(keys), member=self._member(project))
 
     def _from_log(self, project: Project, settings: Settings) -> str:
-        hk, hashes = self.parent_key(project), self._hashes(project, settings)
-        group = Sets(
-            source=self.source,
-            rows=self.rows,
-            keys=project.sources[self.source].key,
-            group_key=hashes.pop(hk),
-            group_text=self.key_text(project),
-            moving=not self.keyed_within_source(project),
-        )
-        names = [HASH_DIFF, *self.columns_of(project)]
-        return f"""{group.ctes(hashes, list(self.columns_of(project)))},
+        group, names = self.group(project), [HASH_DIFF, *self.columns_of(project)]
+        keys = ", ".join(f"{value} AS {quote(name)}" for name, value in self.of_group(project).items())
+        return f"""{group.ctes(self._hash_diff(project, settings), list(self.columns_of(project)))},
 source AS (
   -- what to compare: the live rows of each set, or those that went where none is left; and rows without a parent
-  SELECT *, {self._occurrence(quote(hk))}
+  SELECT *, {occurrence(self.parent_keys(project), self._member(project))}
   FROM (
     SELECT
-      {GROUP} AS {quote(hk)}, {quote_list(names)}, {GONE} AS {DELETED_FLAG}, {", ".join(STAMPED)},
+      {keys}, {quote_list(names)}, {GONE} AS {DELETED_FLAG}, {", ".join(STAMPED)},
       bool_or(NOT {GONE}) OVER (PARTITION BY {GROUP}, {LOAD_DATETIME}) AS lives
     FROM sets
     UNION ALL
-    SELECT {GROUP}, {quote_list(names)}, FALSE, {", ".join(STAMPED)}, TRUE
+    SELECT {", ".join(self.of_group(project).values())}, {quote_list(names)}, FALSE, {", ".join(STAMPED)}, TRUE
     FROM held
     WHERE is_new AND {GROUP} IS NULL
   )

@@ -50,6 +50,9 @@ class NonHistorisedLink(Combination):
         yield from super().problems(project)
         if self.source not in project.sources:
             return
+        if len(self.key) > 1 and self.corrections == "reverse":
+            message = f"has a ready-made key of {len(self.key)} columns, and reverses what the source corrects by one."
+            yield Problem(("key",), f"{message} Say 'corrections: ignore', or give one column.")
         source = project.sources[self.source]
         lead = f"names, in source '{self.source}', column"
         for position, column in enumerate(self.columns):
@@ -69,7 +72,7 @@ class NonHistorisedLink(Combination):
             self.source,
             self._event_columns(project, settings),
             self._reversing(project, settings) if reverse else self._first(project, settings),
-            keys=(self.hash_key, LOAD_DATETIME, REVERSAL_FLAG),
+            keys=(*self.key_names, LOAD_DATETIME, REVERSAL_FLAG),
             counts=self._counts(),
             whole=self._reads_back(project),
             helpers=("corrected",) if reverse else (),
@@ -108,7 +111,7 @@ class NonHistorisedLink(Combination):
     def _first(self, project: Project, settings: Settings) -> str:
         expressions = {**self._expressions(project, settings), REVERSAL_FLAG: "FALSE"}
         delivered = f"SELECT\n{columns(expressions)}\nFROM {self.rows}\nWHERE {CHANGE_TYPE} <> 'D'"
-        return insert_only(delivered, self.hash_key, list(expressions))
+        return insert_only(delivered, self.key_names, list(expressions))
 
     def _reads_back(self, project: Project) -> bool:
         return self.corrections == "reverse" and self._moves(project)
@@ -120,7 +123,9 @@ class NonHistorisedLink(Combination):
     def _said(self, project: Project, settings: Settings) -> str:
         """The new rows with their hashes; where events may move, each beside the combination that it was before."""
         expressions = self._expressions(project, settings)
-        hashes = {name: expressions[name] for name in expressions if name.endswith("_hk") or name == HASH_DIFF}
+        ready_made = {*self.key, *(name for reference in self.references for name in reference.key)}
+        made = [*self.key_names, *(name for reference in self.references for name in reference.key_names), HASH_DIFF]
+        hashes = {name: expressions[name] for name in made if name not in ready_made}
         named = {**expressions, **{name: quote(name) for name in hashes}}
         rows, flags = self.rows, f"{CHANGE_TYPE} <> 'D' AS there"
         if self._moves(project):

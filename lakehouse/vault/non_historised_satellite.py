@@ -41,11 +41,11 @@ class NonHistorisedSatellite(Description):
 
     def load(self, project: Project) -> Load:
         """Insert the keys that the satellite does not have."""
-        key, names = self.parent_key(project), self.columns_of(project)
+        names = self.columns_of(project)
         applied = TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the row (UTC)")
-        own = (self.key_column(project), *typed_columns(names, ""), applied)
+        own = (*self.key_columns(project), *typed_columns(names, ""), applied)
         expressions = {
-            key: self.key(project),
+            **self.keys(project),
             **{name: quote(name) for name in names},
             APPLIED_DATETIME: APPLIED_DATETIME,
             **stamped(),
@@ -56,7 +56,7 @@ class NonHistorisedSatellite(Description):
             project,
             self.source,
             own,
-            insert_only(delivered, key, list(expressions)),
-            keys=(key,),
+            insert_only(delivered, self.parent_keys(project), list(expressions)),
+            keys=self.parent_keys(project),
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
         )

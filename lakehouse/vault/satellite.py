@@ -26,8 +26,9 @@ from lakehouse.names import (
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.identifiers import literal, quote, quote_list
 from lakehouse.sql.select import Select, columns
-from lakehouse.vault.columns import STAMPS, properties, stamped, typed_columns
+from lakehouse.vault.columns import STAMPS, ghost, properties, stamped, typed_columns
 from lakehouse.vault.description import Description
+from lakehouse.vault.set_versions import delivered, set_select
 from lakehouse.vault.versions import version_select
 
 
@@ -37,6 +38,11 @@ class Satellite(Description):
     kind: Literal["satellite"] = "satellite"
     columns: Names = ()
     """Source columns to keep; a satellite without any tells only that the key is there, or is gone."""
+    hash_diff: str | None = None
+    """A column of the source that holds the hash of the descriptive columns ready-made, as an external stage gives it."""
+    ties: Literal["error", "keep"] = "error"
+    """Several different rows of a key at one load date-time, which only external stages bring: the load fails, or they
+    are a set of which all are kept if it differs from the one before."""
 
     @property
     def inferred_subject(self) -> Subject:
@@ -51,19 +57,22 @@ class Satellite(Description):
         """Parent, source and columns exist; the parent gets its key from the same source."""
         yield from super().problems(project)
         yield from self.column_problems(project, self.columns, "columns")
+        yield from self.given_diff_problems(project, self.hash_diff)
 
     def load(self, project: Project) -> Load:
         """Insert the versions that differ from the one before."""
         settings = project.settings_of("tables", self.name)
+        definition = self._definition(project, settings)
         return Load(
             name=self.name,
             kind=self.kind,
             layer=self.layer,
-            definition=self._definition(project, settings),
+            definition=definition,
+            ghost=ghost(definition, self.zero_keys(project, settings), settings),
             inputs=(Input(self.source, project.log(self.source)),),
             select=Select(self._select(project, settings)),
             write="append",
-            keys=(self.parent_key(project), LOAD_DATETIME),
+            keys=(*self.parent_keys(project), LOAD_DATETIME),
             counts=count_outcomes("inserted", "unchanged", "duplicate", "excluded"),
             predecessors=self._proof(project, settings),
             subject=self.inferred_subject,
@@ -73,16 +82,17 @@ class Satellite(Description):
     def _proof(self, project: Project, settings: Settings) -> Select | None:
         return (
             Select(self._predecessors(project, settings))
-            if self._keyed_like_source(project) and not self.where
+            if self._keyed_like_source(project) and not self.where and not self.hash_diff and self.ties == "error"
             else None
         )
 
     def _definition(self, project: Project, settings: Settings) -> TableDefinition:
+        diff_type = self.diff_type(project, settings, self.hash_diff)
         return TableDefinition(
             (
-                self.key_column(project),
+                *self.key_columns(project),
                 *typed_columns(self.columns_of(project), ""),
-                TargetColumn(HASH_DIFF, settings.hashes.type, "Hash of the descriptive columns", required=True),
+                TargetColumn(HASH_DIFF, diff_type, "Hash of the descriptive columns", required=True),
                 TargetColumn(DELETED_FLAG, "boolean", "Whether the source deleted the key here", required=True),
                 TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the row (UTC)"),
                 *STAMPS,
@@ -93,26 +103,35 @@ class Satellite(Description):
 
     def _expressions(self, project: Project, settings: Settings) -> dict[str, str]:
         return {
-            self.parent_key(project): self.key(project),
+            **self.keys(project),
             **{name: quote(name) for name in self.columns_of(project)},
-            HASH_DIFF: settings.hashes.diff(self.parts(project, self.columns)),
+            HASH_DIFF: quote(self.hash_diff)
+            if self.hash_diff
+            else settings.hashes.diff(self.parts(project, self.columns)),
             DELETED_FLAG: f"{CHANGE_TYPE} = 'D'",
             APPLIED_DATETIME: quote(APPLIED_DATETIME),
             **stamped(),
         }
 
     def _select(self, project: Project, settings: Settings) -> str:
-        key = self.parent_key(project)
+        keys, expressions = self.keys(project), self._expressions(project, settings)
+        if self.ties == "keep":
+            return self._sets(expressions, list(keys), deletes=settings.satellite_deletes == "track")
         return version_select(
             self.rows,
-            self._expressions(project, settings),
-            keys={key: self.key(project)},
-            hashed=(key, HASH_DIFF),
+            expressions,
+            keys=keys,
+            hashed=(*keys, HASH_DIFF),
             deletes=settings.satellite_deletes == "track",
             clash=f"satellite '{self.name}': several rows of source '{self.source}' describe one key of '{self.parent}' at one "
             "load date-time. A satellite keeps one version at a time: use kind multi_active_satellite, or another parent.",
             filtered=self.where is not None,
         )
+
+    def _sets(self, expressions: dict[str, str], keys: list[str], *, deletes: bool) -> str:
+        hashes = {name: expressions[name] for name in (*keys, HASH_DIFF)}
+        kept = [name for name in expressions if name not in (*hashes, DELETED_FLAG)]
+        return set_select(delivered(self.rows, hashes, kept, keys, deletes=deletes), list(expressions), keys)
 
     def _predecessors(self, project: Project, settings: Settings) -> str:
         """The stored version that an unmarked row of the log proves: equal to itself, an instant before it.
@@ -120,8 +139,7 @@ class Satellite(Description):
         Only the first row of a key in the slice needs one; the others stand behind a row of the slice.
         """
         expressions = self._expressions(project, settings)
-        hk = self.parent_key(project)
-        proven = {name: expressions[name] for name in (hk, HASH_DIFF, DELETED_FLAG)}
+        proven = {name: expressions[name] for name in (*self.parent_keys(project), HASH_DIFF, DELETED_FLAG)}
         before = {**proven, LOAD_DATETIME: f"{LOAD_DATETIME} - INTERVAL '1' MICROSECOND"}
         ignore = f"\n  WHERE {CHANGE_TYPE} <> 'D'" if settings.satellite_deletes == "ignore" else ""
         returned = "" if settings.satellite_deletes == "ignore" else f" AND {CHANGE_TYPE} = 'U'"

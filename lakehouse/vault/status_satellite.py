@@ -15,11 +15,11 @@ from lakehouse.metadata.project import Project
 from lakehouse.metadata.table import Load, count_outcomes
 from lakehouse.names import APPLIED_DATETIME, LOAD_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID, STATUS
 from lakehouse.sql.ddl import TargetColumn
-from lakehouse.sql.identifiers import quote
+from lakehouse.sql.identifiers import one_of, quote, quote_list
 from lakehouse.sql.select import columns
 from lakehouse.vault.columns import appended
 from lakehouse.vault.description import Description
-from lakehouse.vault.sets import GONE, GROUP, Sets
+from lakehouse.vault.sets import GONE, GROUP
 
 STAMPED = (APPLIED_DATETIME, LOAD_DATETIME, RECORD_SOURCE, ROW_AUDIT_ID)
 
@@ -36,28 +36,27 @@ class StatusSatellite(Description):
     def load(self, project: Project) -> Load:
         """Insert the moments that are not known."""
         own = (
-            self.key_column(project),
+            *self.key_columns(project),
             TargetColumn(STATUS, "string", "I: there (again), U: changed, D: gone", required=True),
             TargetColumn(APPLIED_DATETIME, "timestamp", "The business's own time of the change (UTC)"),
         )
-        keys, counts = (self.parent_key(project), LOAD_DATETIME), count_outcomes("inserted", "unchanged")
-        return appended(self, project, self.source, own, self._select(project), keys=keys, counts=counts, whole=True)
+        keys, counts = (*self.parent_keys(project), LOAD_DATETIME), count_outcomes("inserted", "unchanged")
+        zero = {**self._zero(project), STATUS: "'D'"}
+        return appended(
+            self, project, self.source, own, self._select(project), keys=keys, counts=counts, whole=True, zero=zero
+        )
+
+    def _zero(self, project: Project) -> dict[str, str]:
+        return dict.fromkeys(self.parent_keys(project), project.hashes_of(self.parent).zero_key)
 
     def _select(self, project: Project) -> str:
-        name = self.parent_key(project)
-        hk = quote(name)
-        group = Sets(
-            source=self.source,
-            rows=self.rows,
-            keys=project.sources[self.source].key,
-            group_key=self.key(project),
-            group_text=self.key_text(project),
-            moving=not self.keyed_within_source(project),
-        )
-        return f"""WITH {group.ctes({}, ())},
+        keys = self.parent_keys(project)
+        hk = quote_list(keys)
+        given = ", ".join(f"{value} AS {quote(name)}" for name, value in self.of_group(project).items())
+        return f"""WITH {self.group(project).ctes({}, ())},
 states AS (
   -- whether each key is there at each moment
-  SELECT {GROUP} AS {hk}, bool_or(NOT {GONE}) AS there, FALSE AS stored, {LOAD_DATETIME},
+  SELECT {given}, bool_or(NOT {GONE}) AS there, FALSE AS stored, {LOAD_DATETIME},
     {", ".join(f"max({stamp}) AS {stamp}" for stamp in STAMPED if stamp != LOAD_DATETIME)}
   FROM sets
   GROUP BY {GROUP}, {LOAD_DATETIME}
@@ -67,7 +66,7 @@ versions AS (
   UNION ALL
   SELECT {hk}, {STATUS} <> 'D', TRUE, {LOAD_DATETIME}, {", ".join("NULL" for _ in STAMPED[1:])}
   FROM {{target}}
-  WHERE {hk} IN (SELECT {hk} FROM states)
+  WHERE {one_of(keys)} IN (SELECT {hk} FROM states)
 ),
 sequenced AS (
   -- each state beside the one before it
@@ -79,7 +78,7 @@ sequenced AS (
   WINDOW earlier AS (PARTITION BY {hk} ORDER BY {LOAD_DATETIME}, stored DESC)
 )
 SELECT
-{columns({name: hk, STATUS: "CASE WHEN NOT there THEN 'D' WHEN was_there THEN 'U' ELSE 'I' END", **{s: quote(s) for s in STAMPED}})},
+{columns({**{key: quote(key) for key in keys}, STATUS: "CASE WHEN NOT there THEN 'D' WHEN was_there THEN 'U' ELSE 'I' END", **{s: quote(s) for s in STAMPED}})},
   CASE WHEN known OR (NOT there AND NOT coalesce(was_there, FALSE)) THEN 'unchanged' ELSE 'inserted' END AS outcome
 FROM sequenced
 WHERE NOT stored"""

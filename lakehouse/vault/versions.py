@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lakehouse.names import CHANGE_TYPE, DELETED_FLAG, HASH_DIFF, LOAD_DATETIME
-from lakehouse.sql.identifiers import literal, quote, quote_list
+from lakehouse.sql.identifiers import any_null, literal, one_of, quote, quote_list
 from lakehouse.sql.select import block, columns, computed_once
 
 
@@ -32,7 +32,6 @@ def version_select(
     ignore = "" if deletes else f"\n  WHERE {CHANGE_TYPE} <> 'D'"
     hashes = {name: expressions[name] for name in hashed}
     named = {**expressions, **{name: quote(name) for name in hashes}}
-    listed = partition if len(keys) == 1 else f"({partition})"
     return f"""WITH source AS (
   -- what the source says of each key
   SELECT
@@ -48,7 +47,7 @@ versions AS (
   UNION ALL
   SELECT {partition}, {HASH_DIFF}, {DELETED_FLAG}, {LOAD_DATETIME}, TRUE AS stored{nulls}
   FROM {{target}}
-  WHERE {listed} IN (SELECT {", ".join(keys.values())} FROM {rows})
+  WHERE {one_of(list(keys))} IN (SELECT {", ".join(keys.values())} FROM {rows})
 ),
 sequenced AS (
   -- each version beside the one before it in load order
@@ -62,7 +61,7 @@ sequenced AS (
 SELECT
 {columns({name: f"sequenced.{quote(name)}" for name in expressions})},
   CASE
-    WHEN {" OR ".join(f"{quote(key)} IS NULL" for key in keys)} THEN 'excluded'
+    WHEN {any_null(keys)} THEN 'excluded'
     WHEN predecessor.{LOAD_DATETIME} = {LOAD_DATETIME} AND NOT (predecessor.{HASH_DIFF} = {HASH_DIFF} AND predecessor.{DELETED_FLAG} = {DELETED_FLAG}) THEN raise_error({literal(clash)})
     WHEN predecessor.{HASH_DIFF} = {HASH_DIFF} AND predecessor.{DELETED_FLAG} = {DELETED_FLAG} THEN
       CASE WHEN predecessor.stored OR predecessor.{LOAD_DATETIME} < {LOAD_DATETIME} THEN 'unchanged' ELSE 'duplicate' END

@@ -282,13 +282,19 @@ SHOWN = [
 
 KINDS = read_project(GOLDEN / "kinds")
 OTHER_KINDS = ["sat_phone", "sat_membership", "sat_customer_status", "sat_customer_seen", "link_sale", "sat_sale_remark",
-               "ref_culture", "ref_culture_history", "pit_customer"]  # fmt: skip
+               "ref_culture", "ref_culture_history", "pit_customer", "bridge_club", "bridge_club_now"]  # fmt: skip
+EXTERNAL = read_project(GOLDEN / "external")
+EXTERNAL_TABLES = ["hub_customer", "link_order", "sat_customer", "sat_phone", "sat_order", "sat_pair"]
 
 
 @pytest.mark.parametrize(
     ("project", "folder", "name"),
-    [*((PROJECT, GOLDEN, name) for name in SHOWN), *((KINDS, GOLDEN / "kinds", name) for name in OTHER_KINDS)],
-    ids=[*SHOWN, *OTHER_KINDS],
+    [
+        *((PROJECT, GOLDEN, name) for name in SHOWN),
+        *((KINDS, GOLDEN / "kinds", name) for name in OTHER_KINDS),
+        *((EXTERNAL, GOLDEN / "external", name) for name in EXTERNAL_TABLES),
+    ],
+    ids=[*SHOWN, *OTHER_KINDS, *(f"external {name}" for name in EXTERNAL_TABLES)],
 )
 def test_sql_of_a_load_is_the_golden_one(project, folder, name):
     file = folder / f"{name}.sql"

@@ -1,6 +1,6 @@
 CREATE TABLE IF NOT EXISTS `vault`.`pit_customer` (
   `customer_hk` BINARY NOT NULL,
-  `snapshot_datetime` TIMESTAMP NOT NULL COMMENT 'The end of a day: the midnight after it (UTC)',
+  `snapshot_datetime` TIMESTAMP NOT NULL COMMENT 'The moment of the snapshot; of a calendar\'s, the midnight after the day (UTC)',
   `sat_phone_hk` BINARY NOT NULL,
   `sat_phone_load_datetime` TIMESTAMP NOT NULL,
   `sat_customer_status_hk` BINARY NOT NULL,

@@ -14,7 +14,7 @@ SELECT `customer_hk`, `applied_datetime`, `load_datetime`, `record_source`, `row
 FROM (
   WITH source AS (
     -- what the source tells, the first telling of a key at a moment before others
-    SELECT *, row_number() OVER (PARTITION BY `customer_hk`, record_source, load_datetime ORDER BY applied_datetime) AS occurrence
+    SELECT *, row_number() OVER (PARTITION BY `customer_hk`, `record_source`, `load_datetime` ORDER BY applied_datetime) AS occurrence
     FROM (
       SELECT `customer_hk`, applied_datetime, load_datetime, record_source, row_audit_id
       FROM (SELECT * FROM `persistent_stage`.`crm_sale` WHERE load_position > :from_position AND load_position <= :to_position)
@@ -26,7 +26,7 @@ FROM (
   ),
   known AS (
     -- the tellings of these keys that the target has
-    SELECT DISTINCT `customer_hk`, record_source, load_datetime FROM `vault`.`sat_customer_seen` WHERE `customer_hk` IN (SELECT `customer_hk` FROM source)
+    SELECT DISTINCT `customer_hk`, `record_source`, `load_datetime` FROM `vault`.`sat_customer_seen` WHERE `customer_hk` IN (SELECT `customer_hk` FROM source)
   )
   SELECT
     source.`customer_hk`,
@@ -42,6 +42,6 @@ FROM (
     END AS outcome
   FROM source
   LEFT JOIN known
-    ON known.`customer_hk` = source.`customer_hk` AND known.record_source = source.record_source AND known.load_datetime = source.load_datetime
+    ON known.`customer_hk` = source.`customer_hk` AND known.`record_source` = source.`record_source` AND known.`load_datetime` = source.`load_datetime`
 )
 WHERE outcome = 'inserted';

@@ -68,7 +68,7 @@ FROM (
       max(applied_datetime) AS applied_datetime, max(record_source) AS record_source, max(row_audit_id) AS row_audit_id,
       load_datetime
     FROM sets
-    WHERE `link_membership_hk` IS NOT NULL
+    WHERE NOT (`link_membership_hk` IS NULL)
     GROUP BY group_key, load_datetime, `link_membership_hk`
   ),
   versions AS (

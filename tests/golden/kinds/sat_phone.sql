@@ -60,7 +60,7 @@ FROM (
   ),
   source AS (
     -- what to compare: the live rows of each set, or those that went where none is left; and rows without a parent
-    SELECT *, row_number() OVER (PARTITION BY `customer_hk`, load_datetime, hash_diff ORDER BY row_audit_id) AS occurrence
+    SELECT *, row_number() OVER (PARTITION BY `customer_hk`, `load_datetime`, `hash_diff` ORDER BY row_audit_id) AS occurrence
     FROM (
       SELECT
         group_key AS `customer_hk`, `hash_diff`, `PhoneType`, `Number`, gone AS deleted_flag, applied_datetime, load_datetime, record_source, row_audit_id,
@@ -75,11 +75,11 @@ FROM (
   ),
   marks AS (
     -- each set as one value, delivered and stored
-    SELECT `customer_hk`, load_datetime, stored, array_sort(collect_set(CASE WHEN NOT deleted_flag THEN hash_diff END)) AS set_mark
+    SELECT `customer_hk`, load_datetime, stored, array_sort(collect_set(CASE WHEN NOT deleted_flag THEN `hash_diff` END)) AS set_mark
     FROM (
-      SELECT `customer_hk`, load_datetime, FALSE AS stored, deleted_flag, hash_diff FROM source
+      SELECT `customer_hk`, load_datetime, FALSE AS stored, deleted_flag, `hash_diff` FROM source
       UNION ALL
-      SELECT `customer_hk`, load_datetime, TRUE AS stored, deleted_flag, hash_diff FROM `vault`.`sat_phone`
+      SELECT `customer_hk`, load_datetime, TRUE AS stored, deleted_flag, `hash_diff` FROM `vault`.`sat_phone`
       WHERE `customer_hk` IN (SELECT `customer_hk` FROM source)
     )
     GROUP BY `customer_hk`, load_datetime, stored
@@ -107,6 +107,6 @@ FROM (
     END AS outcome
   FROM source
   LEFT JOIN compared
-    ON compared.`customer_hk` = source.`customer_hk` AND compared.load_datetime = source.load_datetime AND NOT compared.stored
+    ON compared.`customer_hk` = source.`customer_hk` AND compared.`load_datetime` = source.`load_datetime` AND NOT compared.stored
 )
 WHERE outcome = 'inserted';

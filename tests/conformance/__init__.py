@@ -1,0 +1,1 @@
+"""Other tools' acceptance tests, run against this library's loads."""

@@ -13,11 +13,11 @@ from lakehouse.generate.text import MADE_BY
 from lakehouse.metadata.environment import LAYERS, Environment, Relation
 from lakehouse.metadata.project import Project
 from lakehouse.metadata.table import OFFSET, Load
-from lakehouse.names import LOAD_POSITION
+from lakehouse.names import LOAD_POSITION, OUTCOME
 from lakehouse.plan import make_plan
 from lakehouse.show import shown_sql
 from lakehouse.sql.ddl import create_schema, create_table, create_table_as, empty_relation
-from lakehouse.sql.identifiers import quote
+from lakehouse.sql.identifiers import quote, quote_list
 from lakehouse.sql.select import block
 from lakehouse.sql.write import insert_into, merge_into
 from lakehouse.staging.persistent_stage import log_definition
@@ -127,6 +127,11 @@ def _write(environment: Environment, load: Load) -> str:
 
 
 def _positioned(load: Load, relations: dict[str, str], position: str) -> str:
-    """The rows of a load's SELECT at a position."""
+    """The rows of a load's SELECT at a position; with them the ghost record, as long as the target has no rows."""
     text = load.select.text(**relations)
+    if load.ghost is not None:
+        names = quote_list([*(name for name in load.definition.names if name != LOAD_POSITION), OUTCOME])
+        rows, ghost = block(text), block(load.ghost.text(**relations))
+        new = f"WHERE NOT EXISTS (SELECT 1 FROM {relations['target']})"
+        text = f"SELECT {names} FROM (\n{rows}\n)\nUNION ALL\nSELECT {names} FROM (\n{ghost}\n)\n{new}"
     return f"SELECT *, CAST({position} AS BIGINT) AS {quote(LOAD_POSITION)}\nFROM (\n{block(text)}\n)"

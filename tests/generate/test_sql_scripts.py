@@ -19,7 +19,8 @@ KINDS = read_project(Path(__file__).parents[1] / "golden" / "kinds")
 FILES = sql_files(SAMPLE, SAMPLE.environment("dev"))
 SHOWN = ["deploy", "truncate", "drop", "load/hub_customer", "load/sat_address", "load/link_order_line", "load/dim_address",
          "load/fact_sales_order", "load/dim_date", "ddl/hub_customer", "ddl/dim_product"]  # fmt: skip
-LOADS = [(project, name) for project in (SAMPLE, KINDS) for name in project.tables]
+EXTERNAL = read_project(Path(__file__).parents[1] / "golden" / "external")
+LOADS = [(project, name) for project in (SAMPLE, KINDS, EXTERNAL) for name in project.tables]
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -66,6 +67,12 @@ def test_every_variable_is_declared_and_used(project, name):
     }
     assert set(re.findall(r"`((?:from|to)_position_\w+)`", body)) <= declared
     assert {name for name in declared if name.startswith("to_")} <= set(re.findall(r"`(to_position_\w+)`", body))
+
+
+def test_ghost_record_is_written_into_a_table_without_rows():
+    text = load_script(EXTERNAL.environment(), EXTERNAL.table("sat_customer"))
+
+    assert text.count("WHERE NOT EXISTS (SELECT 1 FROM `vault`.`sat_customer`)") == 1
 
 
 def test_deploy_makes_schemas_before_tables_and_inputs_before_what_reads_them():

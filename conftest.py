@@ -42,6 +42,8 @@ def schema(spark: SparkSession, tmp_path: Path) -> Iterator[str]:
 def frame(spark: SparkSession) -> Callable[..., DataFrame]:
     """A DataFrame from text: a heading of ``name:type`` cells and rows, cells split by ``|``; NULL is NULL."""
 
+    from tests.rows import local_frame
+
     def make(text: str) -> DataFrame:
         lines = [[cell.strip() for cell in line.split("|")] for line in text.strip().splitlines()]
         heads = [cell.partition(":") for cell in lines[0]]
@@ -50,6 +52,6 @@ def frame(spark: SparkSession) -> Callable[..., DataFrame]:
         rows = [tuple(None if cell == "NULL" else cell for cell in line) for line in lines[1:]]
         text_schema = ", ".join(f"`{name}` STRING" for name in names)
         casts = [f"CAST(`{name}` AS {kind}) AS `{name}`" for name, kind in zip(names, types, strict=True)]
-        return spark.createDataFrame(rows, text_schema).selectExpr(*casts)
+        return local_frame(spark, rows, text_schema).selectExpr(*casts)
 
     return make

@@ -310,6 +310,22 @@ def collisions(
 
 
 @app.command()
+def adopt(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="Tables; all that say what they adopt if left out.")
+    ] = None,
+    project: ProjectPath = Path(),
+    env: EnvironmentName = None,
+) -> None:
+    """Take over the tables of another tool, as the tables' 'adopts' says; later loads go on from there."""
+    from lakehouse.engine import adoption
+
+    workspace = _maintenance(project, env).workspace
+    names = adoption.adoptable(workspace, tables or [])
+    _say(list(adoption.told([adoption.adopt(workspace, name) for name in names])) or ["no table says what it adopts"])
+
+
+@app.command()
 def housekeeping(project: ProjectPath = Path(), env: EnvironmentName = None) -> None:
     """Delete old history and landed files; OPTIMIZE and VACUUM tables as their settings say."""
     _say(_maintenance(project, env).housekeeping() or ["nothing to do"])

@@ -54,7 +54,9 @@ class DeltaEvents:
 
     def append(self, sequence: int, kind: str, text: str) -> bool:
         """Writes an event under a number; False if that number was written by somebody else."""
-        frame = self._spark.createDataFrame([(sequence, kind, text)], "sequence BIGINT, kind STRING, content STRING")
+        values = {"sequence": sequence, "kind": kind, "content": text}
+        select = "SELECT CAST(:sequence AS BIGINT) AS sequence, :kind AS kind, :content AS content"
+        frame = self._spark.sql(select, args=values).select("*")
         observed, observation = delta.observe(frame, {"events": "count(1)"})
         writer = observed.selectExpr("*", "current_timestamp() AS at").writeTo(self._table)
         try:

@@ -102,6 +102,15 @@ def count_outcomes(*outcomes: str) -> dict[str, str]:
     return {"read": "count_if(outcome <> 'excluded')", **counts}
 
 
+class Adoption(Entity):
+    """A table of another tool whose rows are taken over."""
+
+    table: str
+    """Its name, as the Spark session finds it."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Column here to Spark SQL over the columns there; columns of the same name need not be named."""
+
+
 class Table(Entity):
     """The base of all kinds."""
 
@@ -109,6 +118,8 @@ class Table(Entity):
 
     name: str = Field(default="", exclude=True)
     description: str = ""
+    adopts: Adoption | None = None
+    """The table of another tool that ``lakehouse adopt`` takes over before the first load."""
     settings: Settings = Settings()
 
     def reads(self, project: Project) -> tuple[Relation, ...]:
@@ -126,6 +137,10 @@ class Table(Entity):
     def columns_of(self, project: Project) -> Mapping[str, str]:
         """The columns it offers to the tables after it, with their types."""
         raise NotImplementedError
+
+    def stored_hashes(self, project: Project) -> Mapping[str, str]:
+        """Its hash columns that can be computed anew from its other columns, with the SQL that does it."""
+        return {}
 
     @property
     def relation(self) -> Relation:

@@ -29,6 +29,7 @@ from lakehouse.metadata.table import (
 from lakehouse.names import CHANGE_TYPE, SYSTEM_COLUMNS, hash_key
 from lakehouse.sql.ddl import TableDefinition, TargetColumn
 from lakehouse.sql.hashing import Part
+from lakehouse.sql.identifiers import quote
 from lakehouse.sql.presets import Hashing
 from lakehouse.sql.select import Select, columns
 from lakehouse.sql.types import same_family
@@ -111,6 +112,13 @@ class Hub(KeyedTable):
         if self.key:
             return {name: expression for name, (expression, _) in zip(self.key, parts, strict=True)}
         return {self.hash_key: _key(project.hashes_of(self.name), parts)}
+
+    def stored_hashes(self, project: Project) -> Mapping[str, str]:
+        """The hash key, from the business key."""
+        if self.key or project.hashes_of(self.name).preset.keys_name_their_source:
+            return {}
+        parts = tuple((quote(name), kind) for name, kind in self.business_columns(project).items())
+        return {self.hash_key: project.hashes_of(self.name).key(parts)}
 
     def parts_of(self, project: Project, source: str, named: tuple[str, ...]) -> tuple[Part, ...]:
         """The business key over columns that refer to it, cast to its types."""

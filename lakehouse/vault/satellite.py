@@ -40,6 +40,8 @@ class Satellite(Description):
     """Source columns to keep; a satellite without any tells only that the key is there, or is gone."""
     hash_diff: str | None = None
     """A column of the source that holds the hash of the descriptive columns ready-made, as an external stage gives it."""
+    hash_diff_columns: Names = ()
+    """The source columns that the hash diff is made of, where they are not those that are kept."""
     ties: Literal["error", "keep"] = "error"
     """Several different rows of a key at one load date-time, which only external stages bring: the load fails, or they
     are a set of which all are kept if it differs from the one before."""
@@ -47,7 +49,20 @@ class Satellite(Description):
     @property
     def inferred_subject(self) -> Subject:
         """Its columns: the log marks whether a row differs in them."""
-        return Subject(self.name, self.source, tuple(self.columns))
+        return Subject(self.name, self.source, self.compared)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The source columns that make a version."""
+        return self.hash_diff_columns or tuple(self.columns)
+
+    def stored_hashes(self, project: Project) -> Mapping[str, str]:
+        """The hash diff, where all columns that it is made of are kept."""
+        kept = {name.lower() for name in self.columns}
+        if self.hash_diff or not self.compared or not {name.lower() for name in self.compared} <= kept:
+            return {}
+        settings = project.settings_of("tables", self.name)
+        return {HASH_DIFF: settings.hashes.diff(self.parts(project, self.compared))}
 
     def columns_of(self, project: Project) -> Mapping[str, str]:
         """Its descriptive columns."""
@@ -58,6 +73,10 @@ class Satellite(Description):
         yield from super().problems(project)
         yield from self.column_problems(project, self.columns, "columns")
         yield from self.given_diff_problems(project, self.hash_diff)
+        yield from self.column_problems(project, self.hash_diff_columns, "hash_diff_columns")
+        if self.hash_diff and self.hash_diff_columns:
+            message = "takes its hash diff ready-made and names the columns that it is made of. Leave one of them out."
+            yield Problem(("hash_diff_columns",), message)
 
     def load(self, project: Project) -> Load:
         """Insert the versions that differ from the one before."""
@@ -107,7 +126,7 @@ class Satellite(Description):
             **{name: quote(name) for name in self.columns_of(project)},
             HASH_DIFF: quote(self.hash_diff)
             if self.hash_diff
-            else settings.hashes.diff(self.parts(project, self.columns)),
+            else settings.hashes.diff(self.parts(project, self.compared)),
             DELETED_FLAG: f"{CHANGE_TYPE} = 'D'",
             APPLIED_DATETIME: quote(APPLIED_DATETIME),
             **stamped(),

@@ -23,6 +23,7 @@ from lakehouse.metadata.table import Load
 from lakehouse.names import ACTIVE_FLAG, DELETED_FLAG, ENDS_AT, LOAD_DATETIME, LOAD_POSITION
 from tests.conformance.scenario import Cell, Hashed, Stage, cell, column, data_type, listed, source_metadata, stages
 from tests.conformance.structures import DATES, Neighbours, Structure, bridge, point_in_time, staged, structure, tracked
+from tests.rows import local_frame
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -83,7 +84,7 @@ class Runner:
         text = ", ".join(f"`{name}` STRING" for name in columns)
         cells: list[list[Cell]] = [[cell(value) for value in row] for row in rows]
         typed = [f"CAST(`{name}` AS {kind}) AS `{name}`" for name, kind in columns.items()]
-        return self.spark.createDataFrame(cells, text).selectExpr(*typed)
+        return local_frame(self.spark, cells, text).selectExpr(*typed)
 
     def do_source_data(self, action: Mapping[str, Any]) -> None:
         table = action["table"]

@@ -10,6 +10,7 @@ from lakehouse import read_project
 from lakehouse.errors import MetadataError
 from lakehouse.metadata.project import Project
 from lakehouse.sql.select import Select
+from tests.rows import local_frame
 
 PROJECT = """
 name: flights
@@ -67,10 +68,12 @@ def found(spark, project: Project, members: list[tuple], events: list[tuple]) ->
     schema = "weather_key STRING, member_hk STRING, effective_from TIMESTAMP, effective_to TIMESTAMP, current_flag BOOLEAN, version_number INT"
     join = project.tables["dim_weather"].lookup_join("weather", "facts.member", "facts.event")
     select = Select(f"SELECT facts.position, weather.weather_key FROM {{facts}} AS facts\n{join}")
-    facts = spark.createDataFrame(
-        [(position, *event) for position, event in enumerate(events)], "position INT, member STRING, event TIMESTAMP"
+    facts = local_frame(
+        spark,
+        [(position, *event) for position, event in enumerate(events)],
+        "position INT, member STRING, event TIMESTAMP",
     )
-    relations = {"dim_weather": spark.createDataFrame(members, schema), "facts": facts}
+    relations = {"dim_weather": local_frame(spark, members, schema), "facts": facts}
     rows = sorted(tuple(row) for row in select.on(spark, relations).collect())
     assert [position for position, _ in rows] == list(range(len(events)))
     return [key for _, key in rows]

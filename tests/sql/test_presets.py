@@ -13,6 +13,7 @@ from lakehouse import read_project
 from lakehouse.metadata.settings import Settings
 from lakehouse.sql.presets import PRESETS, hashing_of
 from lakehouse.vault.collisions import collision_select
+from tests.rows import local_frame
 
 NAMES = ("a", "b", "c")
 PARTS = [(name, "string") for name in NAMES]
@@ -26,7 +27,7 @@ TEXT = st.one_of(
 def hashed(spark, expression, rows):
     """One value per row of texts a, b, c."""
     padded = [(number, *row, *[None] * (3 - len(row))) for number, row in enumerate(rows)]
-    frame = spark.createDataFrame(padded, "n INT, a STRING, b STRING, c STRING")
+    frame = local_frame(spark, padded, "n INT, a STRING, b STRING, c STRING")
     found = frame.selectExpr("n", f"{expression} AS h").collect()
     return [row.h for row in sorted(found, key=lambda row: row.n)]
 
@@ -83,7 +84,7 @@ def test_integration_key_of_bimlflex_leads_with_the_record_source(spark):
 
 def test_timestamp_of_bimlflex_has_seven_digits(spark):
     expression = hashing_of("bimlflex").diff({"t": ("t", "timestamp")})
-    frame = spark.createDataFrame([(datetime(2024, 1, 2, 3, 4, 5, 600_000),)], "t TIMESTAMP")
+    frame = local_frame(spark, [(datetime(2024, 1, 2, 3, 4, 5, 600_000),)], "t TIMESTAMP")
     found = frame.selectExpr(expression, "date_format(t, 'yyyy-MM-dd HH:mm:ss.SSSSSS') AS text").collect()[0]
 
     assert found[0] == hashlib.sha1(f"{found.text}0".encode()).hexdigest().upper()
@@ -171,9 +172,7 @@ def test_collisions_are_keys_that_share_a_hash(spark, tmp_path, preset, collisio
         ("y", "z", "I"),
         ("g", "g", "D"),
     ]
-    frame = spark.createDataFrame(rows, "a STRING, b STRING, change_type STRING").selectExpr(
-        "*", "'src' AS record_source"
-    )
+    frame = local_frame(spark, rows, "a STRING, b STRING, change_type STRING").selectExpr("*", "'src' AS record_source")
     hub = project.keyed("hub_s")
     assert hub is not None
     row = collision_select(hub, project).on(spark, {"s": frame}).collect()[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 from lakehouse.engine.workspace import empty_relation
 from lakehouse.metadata.table import OFFSET, Load
+from tests.rows import local_frame
 
 FIRST = datetime(2024, 1, 1)
 STAMPS = "load_datetime TIMESTAMP, applied_datetime TIMESTAMP, record_source STRING, row_audit_id BIGINT, change_type STRING, load_position BIGINT"
@@ -53,7 +54,7 @@ class Log:
     def frame(self, spark: Any, low: int, high: int) -> Any:
         """The rows of these positions."""
         rows = [row for row in self.rows if low < row[-1] <= high]
-        return spark.createDataFrame(rows, f"{self.columns}, {STAMPS}")
+        return local_frame(spark, rows, f"{self.columns}, {STAMPS}")
 
 
 @dataclass
@@ -105,7 +106,7 @@ class Simulation:
         if not self.stored:
             return empty_relation(self.load.definition)
         schema = ", ".join(f"`{column.name}` {column.type}" for column in self.load.definition.columns)
-        return self.spark.createDataFrame(self.stored, schema)
+        return local_frame(self.spark, self.stored, schema)
 
 
 def _told(value: Any) -> Any:

@@ -61,7 +61,7 @@ def test_columns_are_derived_then_replaced_then_hashed_then_ranked(spark, frame,
 
 
 def test_a_source_that_does_not_exist_is_named(frame, project, spark):
-    with pytest.raises(MetadataError, match="no source 'rwa'. Did you mean 'raw'"):
+    with pytest.raises(MetadataError, match=r"no source 'rwa'\. Known: raw, staged"):
         lakehouse.prepare(project, "rwa", frame("id\nA"), spark=spark)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lakehouse import read_project
 from lakehouse.engine.workspace import empty_relation
 from lakehouse.metadata.table import OFFSET
+from tests.rows import local_frame
 
 pytestmark = pytest.mark.load
 
@@ -60,7 +61,7 @@ class Pit:
         relations = {"target": self.target([] if rebuild else self.stored)}
         schema = "customer_hk BINARY, load_datetime TIMESTAMP, load_position BIGINT"
         for name, held in self.inputs.items():
-            relations[name] = self.spark.createDataFrame(held, schema)
+            relations[name] = local_frame(self.spark, held, schema)
             relations[name + OFFSET] = "-1" if rebuild else str(offset)
         found = self.load.select.on(self.spark, relations).collect()
         names = [name for name in self.load.definition.names if name != "load_position"]
@@ -78,7 +79,7 @@ class Pit:
         if not rows:
             return empty_relation(self.load.definition)
         schema = ", ".join(f"`{column.name}` {column.type}" for column in self.load.definition.columns)
-        return self.spark.createDataFrame([(*row, 1) for row in rows], schema)
+        return local_frame(self.spark, [(*row, 1) for row in rows], schema)
 
     def rows(self):
         """The stored rows: keys as text, moments as days; 1900 is None."""

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakehouse import load, read_project
-from tests.rows import multiset
+from tests.rows import local_frame, multiset
 
 pytestmark = pytest.mark.load
 
@@ -49,14 +49,14 @@ def customers(spark, *rows):
         (no, phone, "X", datetime(2024, 1, day), "crm", 1, kind[0] if kind else "U") for no, phone, day, *kind in rows
     ]
     schema = "no STRING, phone STRING, city STRING, load_datetime TIMESTAMP, record_source STRING, row_audit_id BIGINT, change_type STRING"
-    frame = spark.createDataFrame(values, schema)
+    frame = local_frame(spark, values, schema)
     return frame.selectExpr("*", "load_datetime AS applied_datetime", "CAST(NULL AS ARRAY<STRING>) AS changed_subjects")
 
 
 def orders(spark, *rows):
     schema = "id INT, line INT, buyer STRING, payer STRING, load_datetime TIMESTAMP, record_source STRING, row_audit_id BIGINT, change_type STRING"
     values = [(*row[:4], datetime(2024, 1, row[4]), "shop", 1, "I") for row in rows]
-    return spark.createDataFrame(values, schema)
+    return local_frame(spark, values, schema)
 
 
 def outcomes(spark, load_value, **relations):

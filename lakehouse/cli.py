@@ -158,7 +158,7 @@ def schema(
 
 @app.command()
 def build(
-    what: Annotated[str, typer.Argument(help="bundle, notebooks, airflow, sql, or all.")] = "all",
+    what: Annotated[str, typer.Argument(help="bundle, notebooks, airflow, sql, secrets, or all.")] = "all",
     project: ProjectPath = Path(),
     env: Annotated[
         str | None,

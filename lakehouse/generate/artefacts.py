@@ -10,6 +10,7 @@ from lakehouse.generate.airflow import airflow_files
 from lakehouse.generate.bundle import bundle_files
 from lakehouse.generate.notebooks import notebook_files
 from lakehouse.generate.output import Made
+from lakehouse.generate.secrets import needed_secrets, secret_files
 from lakehouse.generate.sql_scripts import sql_files
 from lakehouse.metadata.environment import Environment
 from lakehouse.metadata.project import Project, metadata_text
@@ -44,8 +45,9 @@ def kinds_of(what: str) -> tuple[str, ...]:
 
 
 def _is_left_out(project: Project, name: str, environment: str | None) -> bool:
-    """Whether an artefact that nobody asked for by name makes no sense: a bundle without a target, a DAG without Airflow."""
-    meant = {"bundle": set(bundle_environments(project)), "airflow": set(_run_by_airflow(project))}
+    """Whether an artefact that nobody asked for by name makes no sense: a bundle without a target, …"""
+    secret = {name for name, found in project.environments.items() if needed_secrets(found)}
+    meant = {"bundle": set(bundle_environments(project)), "airflow": set(_run_by_airflow(project)), "secrets": secret}
     return name in meant and (environment not in meant[name] if environment else not meant[name])
 
 
@@ -86,10 +88,28 @@ def _sql(project: Project, environment: str | None) -> dict[str, dict[str, str]]
     return {f"sql {place.name}": sql_files(project, place) for place in places}
 
 
+def _secrets(project: Project, environment: str | None) -> dict[str, dict[str, str]]:
+    """The scripts of the environment named, or of all that need one.
+
+    Raises:
+        MetadataError: the environment named needs none.
+    """
+    places = [project.environment(environment)] if environment else list(project.environments.values())
+    made = {f"secrets {place.name}": secret_files(project, place) for place in places}
+    if not any(made.values()):
+        section, name = ("environments", environment) if environment else ("project", project.name)
+        raise MetadataError(
+            f"{project.place(section, name)}: no secret of a workspace is named here: "
+            "control: {sql_server: {secret: scope/key}} would be one."
+        )
+    return {name: files for name, files in made.items() if files}
+
+
 GENERATORS: dict[str, Callable[[Project, str | None], dict[str, dict[str, str]]]] = {
     "bundle": _bundle,
     "notebooks": _notebooks,
     "airflow": _airflow,
     "sql": _sql,
+    "secrets": _secrets,
 }
 """Artefact to the function that makes it: per entry of the manifest, the files by path."""

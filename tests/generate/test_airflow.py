@@ -63,7 +63,7 @@ LOADER = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 
-bag = DagBag(sys.argv[1], include_examples=False)
+bag = DagBag(sys.argv[1])
 found = {"errors": bag.import_errors, "dags": {}}
 for dag in bag.dags.values():
     tasks = {task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks}
@@ -182,7 +182,7 @@ def test_airflow_loads_the_dags_and_databricks_takes_their_jobs(tmp_path):
         text = dags_of(project_of(case, tmp_path / str(number)))["airflow/dev/shop_daily.py"]
         (folder / "dag.py").write_text(text.replace('dag_id="shop_daily"', f'dag_id="case_{number}"'), encoding="utf-8")
         expected[f"case_{number}"] = case
-    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "home"), "AIRFLOW__CORE__UNIT_TEST_MODE": "true"}
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "home"), "AIRFLOW__CORE__LOAD_EXAMPLES": "false"}
     environment.pop("PYTHONPATH", None)
 
     done = subprocess.run([AIRFLOW, "-c", LOADER, str(tmp_path / "dags")], capture_output=True, text=True, check=False, env=environment)  # fmt: skip

@@ -419,6 +419,7 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_address` (
   `CountryRegion` STRING,
   `PostalCode` STRING,
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',
@@ -448,6 +449,7 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_customer_address` (
   `link_customer_address_hk` BINARY NOT NULL COMMENT 'Hash key of link_customer_address',
   `AddressType` STRING,
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',
@@ -481,6 +483,7 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_customer_credential` (
   `PasswordHash` STRING,
   `PasswordSalt` STRING,
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',
@@ -514,6 +517,7 @@ TBLPROPERTIES ('delta.checkpointInterval' = '100');
 CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_model_description` (
   `link_model_description_hk` BINARY NOT NULL COMMENT 'Hash key of link_model_description',
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',
@@ -532,6 +536,7 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_order_line` (
   `UnitPriceDiscount` DECIMAL(19,4),
   `LineTotal` DECIMAL(38,6),
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',
@@ -541,6 +546,21 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_order_line` (
   `load_position` BIGINT NOT NULL COMMENT 'Position of the commit that added the row'
 )
 USING DELTA
+TBLPROPERTIES ('delta.checkpointInterval' = '100');
+
+CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_order_line_effectivity` (
+  `link_order_line_hk` BINARY NOT NULL COMMENT 'Hash key of link_order_line',
+  `active_flag` BOOLEAN NOT NULL COMMENT 'Whether the combination holds from here on',
+  `starts_at` TIMESTAMP NOT NULL COMMENT 'From when it holds (UTC)',
+  `ends_at` TIMESTAMP COMMENT 'Until when it holds or held (UTC)',
+  `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the change (UTC)',
+  `load_datetime` TIMESTAMP NOT NULL COMMENT 'When the run that staged the row began (UTC)',
+  `record_source` STRING NOT NULL COMMENT 'Where the row comes from',
+  `row_audit_id` BIGINT COMMENT 'The run that staged the row',
+  `load_position` BIGINT NOT NULL COMMENT 'Position of the commit that added the row'
+)
+USING DELTA
+COMMENT 'Which lines an order has, and with which product'
 TBLPROPERTIES ('delta.checkpointInterval' = '100');
 
 CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_product` (
@@ -560,6 +580,7 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_product` (
   `ThumbNailPhoto` BINARY,
   `ThumbnailPhotoFileName` STRING,
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',
@@ -576,6 +597,7 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_product_category` (
   `Name` STRING,
   `ParentProductCategoryID` INT,
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',
@@ -591,6 +613,7 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_product_description` (
   `product_description_hk` BINARY NOT NULL COMMENT 'Hash key of hub_product_description',
   `Description` STRING,
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',
@@ -633,6 +656,7 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_product_model` (
   `Name` STRING,
   `CatalogDescription` STRING,
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',
@@ -666,6 +690,7 @@ CREATE TABLE IF NOT EXISTS `dev`.`vault`.`sat_sales_order` (
   `TotalDue` DECIMAL(19,4),
   `Comment` STRING,
   `rowguid` STRING,
+  `ModifiedDate` TIMESTAMP,
   `hash_diff` BINARY NOT NULL COMMENT 'Hash of the descriptive columns',
   `deleted_flag` BOOLEAN NOT NULL COMMENT 'Whether the source deleted the key here',
   `applied_datetime` TIMESTAMP COMMENT 'The business\'s own time of the row (UTC)',

@@ -23,6 +23,8 @@ DROP TABLE IF EXISTS `dev`.`vault`.`sat_product_category`;
 
 DROP TABLE IF EXISTS `dev`.`vault`.`sat_product`;
 
+DROP TABLE IF EXISTS `dev`.`vault`.`sat_order_line_effectivity`;
+
 DROP TABLE IF EXISTS `dev`.`vault`.`sat_order_line`;
 
 DROP TABLE IF EXISTS `dev`.`vault`.`sat_model_description`;

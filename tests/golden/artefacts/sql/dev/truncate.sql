@@ -65,6 +65,8 @@ TRUNCATE TABLE `dev`.`vault`.`sat_model_description`;
 
 TRUNCATE TABLE `dev`.`vault`.`sat_order_line`;
 
+TRUNCATE TABLE `dev`.`vault`.`sat_order_line_effectivity`;
+
 TRUNCATE TABLE `dev`.`vault`.`sat_product`;
 
 TRUNCATE TABLE `dev`.`vault`.`sat_product_category`;

@@ -4,8 +4,8 @@ BEGIN
   DECLARE `to_position_address` BIGINT DEFAULT 9223372036854775807;
   DECLARE next_position BIGINT;
   SET next_position = (SELECT coalesce(max(`load_position`), 0) + 1 FROM `dev`.`vault`.`sat_address`);
-  INSERT INTO `dev`.`vault`.`sat_address` (`address_hk`, `AddressLine1`, `AddressLine2`, `City`, `StateProvince`, `CountryRegion`, `PostalCode`, `rowguid`, `hash_diff`, `deleted_flag`, `applied_datetime`, `load_datetime`, `record_source`, `row_audit_id`, `load_position`)
-  SELECT `address_hk`, `AddressLine1`, `AddressLine2`, `City`, `StateProvince`, `CountryRegion`, `PostalCode`, `rowguid`, `hash_diff`, `deleted_flag`, `applied_datetime`, `load_datetime`, `record_source`, `row_audit_id`, `load_position`
+  INSERT INTO `dev`.`vault`.`sat_address` (`address_hk`, `AddressLine1`, `AddressLine2`, `City`, `StateProvince`, `CountryRegion`, `PostalCode`, `rowguid`, `ModifiedDate`, `hash_diff`, `deleted_flag`, `applied_datetime`, `load_datetime`, `record_source`, `row_audit_id`, `load_position`)
+  SELECT `address_hk`, `AddressLine1`, `AddressLine2`, `City`, `StateProvince`, `CountryRegion`, `PostalCode`, `rowguid`, `ModifiedDate`, `hash_diff`, `deleted_flag`, `applied_datetime`, `load_datetime`, `record_source`, `row_audit_id`, `load_position`
   FROM (
     SELECT *, CAST(next_position AS BIGINT) AS `load_position`
     FROM (
@@ -20,6 +20,7 @@ BEGIN
           `CountryRegion`,
           `PostalCode`,
           `rowguid`,
+          `ModifiedDate`,
           `hash_diff`,
           change_type = 'D' AS `deleted_flag`,
           `applied_datetime`,
@@ -30,15 +31,15 @@ BEGIN
         FROM (SELECT * FROM `dev`.`persistent_stage`.`awlt_address` WHERE load_position > `from_position_address` AND load_position <= `to_position_address`)
         LATERAL VIEW inline(array(struct(
           CASE WHEN NOT (`AddressID` IS NULL) THEN unhex(md5(coalesce(concat(char_length(CAST(`AddressID` AS STRING)), ':', CAST(`AddressID` AS STRING)), '-'))) END,
-          unhex(md5(concat(coalesce(concat(char_length(`AddressLine1`), ':', `AddressLine1`), '-'), coalesce(concat(char_length(`AddressLine2`), ':', `AddressLine2`), '-'), coalesce(concat(char_length(`City`), ':', `City`), '-'), coalesce(concat(char_length(`StateProvince`), ':', `StateProvince`), '-'), coalesce(concat(char_length(`CountryRegion`), ':', `CountryRegion`), '-'), coalesce(concat(char_length(`PostalCode`), ':', `PostalCode`), '-'), coalesce(concat(char_length(`rowguid`), ':', `rowguid`), '-'))))
+          unhex(md5(concat(coalesce(concat(char_length(`AddressLine1`), ':', `AddressLine1`), '-'), coalesce(concat(char_length(`AddressLine2`), ':', `AddressLine2`), '-'), coalesce(concat(char_length(`City`), ':', `City`), '-'), coalesce(concat(char_length(`StateProvince`), ':', `StateProvince`), '-'), coalesce(concat(char_length(`CountryRegion`), ':', `CountryRegion`), '-'), coalesce(concat(char_length(`PostalCode`), ':', `PostalCode`), '-'), coalesce(concat(char_length(`rowguid`), ':', `rowguid`), '-'), coalesce(concat(char_length(CASE WHEN `ModifiedDate` IS NOT NULL THEN to_csv(struct(`ModifiedDate`), map('timeZone', 'UTC', 'timestampFormat', 'yyyy-MM-dd HH:mm:ss.SSSSSS')) END), ':', CASE WHEN `ModifiedDate` IS NOT NULL THEN to_csv(struct(`ModifiedDate`), map('timeZone', 'UTC', 'timestampFormat', 'yyyy-MM-dd HH:mm:ss.SSSSSS')) END), '-'))))
         ))) hashed AS `address_hk`, `hash_diff`
       ),
       versions AS (
         -- the versions of these keys, delivered and stored
-        SELECT `address_hk`, hash_diff, deleted_flag, load_datetime, stored, `AddressLine1`, `AddressLine2`, `City`, `StateProvince`, `CountryRegion`, `PostalCode`, `rowguid`, `applied_datetime`, `record_source`, `row_audit_id`
+        SELECT `address_hk`, hash_diff, deleted_flag, load_datetime, stored, `AddressLine1`, `AddressLine2`, `City`, `StateProvince`, `CountryRegion`, `PostalCode`, `rowguid`, `ModifiedDate`, `applied_datetime`, `record_source`, `row_audit_id`
         FROM source
         UNION ALL
-        SELECT `address_hk`, hash_diff, deleted_flag, load_datetime, TRUE AS stored, NULL AS `AddressLine1`, NULL AS `AddressLine2`, NULL AS `City`, NULL AS `StateProvince`, NULL AS `CountryRegion`, NULL AS `PostalCode`, NULL AS `rowguid`, NULL AS `applied_datetime`, NULL AS `record_source`, NULL AS `row_audit_id`
+        SELECT `address_hk`, hash_diff, deleted_flag, load_datetime, TRUE AS stored, NULL AS `AddressLine1`, NULL AS `AddressLine2`, NULL AS `City`, NULL AS `StateProvince`, NULL AS `CountryRegion`, NULL AS `PostalCode`, NULL AS `rowguid`, NULL AS `ModifiedDate`, NULL AS `applied_datetime`, NULL AS `record_source`, NULL AS `row_audit_id`
         FROM `dev`.`vault`.`sat_address`
         WHERE `address_hk` IN (SELECT CASE WHEN NOT (`AddressID` IS NULL) THEN unhex(md5(coalesce(concat(char_length(CAST(`AddressID` AS STRING)), ':', CAST(`AddressID` AS STRING)), '-'))) END FROM (SELECT * FROM `dev`.`persistent_stage`.`awlt_address` WHERE load_position > `from_position_address` AND load_position <= `to_position_address`))
       ),
@@ -60,6 +61,7 @@ BEGIN
         sequenced.`CountryRegion`,
         sequenced.`PostalCode`,
         sequenced.`rowguid`,
+        sequenced.`ModifiedDate`,
         sequenced.`hash_diff`,
         sequenced.`deleted_flag`,
         sequenced.`applied_datetime`,

@@ -89,7 +89,10 @@ def init(
 @app.command()
 def validate(project: ProjectPath = Path()) -> None:
     """Read and check the project; no Java needed."""
+    from lakehouse.deployment import check_deployment
+
     found = _project(project)
+    check_deployment(found)
     _console().print(
         f"{found.name}: {len(found.sources)} sources, {len(found.tables)} tables, no problems.", highlight=False
     )
@@ -183,6 +186,35 @@ def schema(
         output.write_text(text, encoding="utf-8")
     else:
         sys.stdout.write(text)
+
+
+@app.command()
+def build(
+    what: Annotated[str, typer.Argument(help="bundle, notebooks, airflow, sql, secrets, or all.")] = "all",
+    project: ProjectPath = Path(),
+    env: Annotated[
+        str | None,
+        typer.Option("--env", "-e", help="Environment; all that the artefact is meant for if left out."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; bundles/ in the project if left out.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not up to date.")] = False,
+) -> None:
+    """Generate what a workspace and an orchestrator need: asset bundle with jobs, notebooks, Airflow DAGs, SQL scripts."""
+    from lakehouse.generate.artefacts import kinds_of, make_artefacts
+    from lakehouse.generate.output import check_folder, stale_files, with_gone, write_files
+
+    found, folder = _project(project), out or project / "bundles"
+    check_folder(found.folder, folder)
+    made = make_artefacts(found, what, env)
+    made = made if env else with_gone(folder, made, kinds_of(what))
+    if check:
+        stale = stale_files(folder, made)
+        _say(stale or [f"{folder}: up to date"])
+        raise typer.Exit(1 if stale else 0)
+    done = write_files(folder, made)
+    _say([f"kept {path}: it is not generated any more, but was changed by hand" for path in done.kept])
+    files = sum(len(entry) for entry in made.values())
+    _say([f"{folder}: {files} files, {len(done.written)} written, {len(done.removed)} removed"])
 
 
 @app.command()

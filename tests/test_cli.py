@@ -140,10 +140,10 @@ def test_unknown_table_is_exit_code_2(options, lakehouse):
 
 
 def test_unknown_environment_is_exit_code_2(lakehouse):
-    code, _, err = lakehouse("show", "dim_customer", "-p", SAMPLE, "-e", "prod")
+    code, _, err = lakehouse("show", "dim_customer", "-p", SAMPLE, "-e", "nowhere")
 
     assert code == 2
-    assert err.endswith("no environment 'prod'. Known: local.\n")
+    assert err.endswith("no environment 'nowhere'. Known: dev, local, prod.\n")
 
 
 def test_unknown_batch_is_exit_code_2_before_spark_starts(lakehouse):
@@ -212,7 +212,7 @@ def test_help_names_every_command():
     result = CliRunner().invoke(app, ["--help"])
 
     assert result.exit_code == 0
-    for command in ("init", "validate", "plan", "show", "schema", "run", "status", "demo", "doctor"):
+    for command in ("init", "validate", "plan", "show", "schema", "build", "run", "status", "demo", "doctor"):
         assert command in result.output
 
 
@@ -252,6 +252,19 @@ def test_command_needs_no_java(command):
 
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout
+
+
+def test_build_needs_neither_java_nor_spark(tmp_path):
+    code = (
+        "import sys; from lakehouse.cli import main\n"
+        "try: main()\n"
+        "finally: print('pyspark' in sys.modules, file=sys.stderr)"
+    )
+
+    result = in_a_process("-c", code, "build", "-p", str(SAMPLE), "--out", str(tmp_path), path="/nonexistent")
+
+    assert (result.returncode, result.stderr) == (0, "False\n")
+    assert (tmp_path / "databricks.yml").is_file()
 
 
 def test_library_is_imported_without_spark():

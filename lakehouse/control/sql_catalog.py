@@ -34,6 +34,8 @@ T = TypeVar("T")
 Row = Any
 EXECUTING = "ended IS NULL"
 SILENT = "its process ended without a word"
+ORCHESTRATOR = "an orchestrator"
+"""What stands for the process of a run that an orchestrator started and that several processes may share."""
 
 
 class Transaction(Protocol):
@@ -704,12 +706,13 @@ class SqlCatalog(ABC):
     def _insert_run(
         self, db: Transaction, parent: int | None, name: str, kind: str, status: str, *, external_id: str | None = None
     ) -> int:
+        """A new run. Several processes may share one with an external id, so that none of this host stands for it."""
         now = self._now()
-        beat = now if external_id is None else None
+        beat, process = (now, self._process) if external_id is None else (None, ORCHESTRATOR)
         cursor = db.execute(
             "INSERT INTO run (parent_id, external_id, project, object, kind, status, started, heartbeat, process) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (parent, external_id, self.project, name, kind, status, now, beat, self._process),
+            (parent, external_id, self.project, name, kind, status, now, beat, process),
         )
         return int(cursor.lastrowid)
 

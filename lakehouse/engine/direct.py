@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lakehouse.engine import delta
 from lakehouse.engine.session import spark_session
 from lakehouse.engine.table_load import ROWS, WRITTEN
-from lakehouse.engine.workspace import complete, empty_relation
+from lakehouse.engine.workspace import complete
 from lakehouse.errors import LoadError
 from lakehouse.metadata.environment import Environment
 from lakehouse.metadata.table import OFFSET, Load
@@ -25,7 +25,7 @@ from lakehouse.names import (
     RECORD_SOURCE,
     ROW_AUDIT_ID,
 )
-from lakehouse.sql.ddl import create_schema, create_table
+from lakehouse.sql.ddl import create_schema, create_table, empty_relation
 from lakehouse.sql.write import merge_into
 
 if TYPE_CHECKING:

@@ -81,13 +81,16 @@ def run(
     progress: Callable[[LoadResult], None] | None = None,
     restart: bool | None = None,
     catalog: Catalog | None = None,
+    external_id: str | None = None,
+    ends: bool = True,
 ) -> BatchResult:
     """Runs the loads of a plan and returns what became of each.
 
     ``batch`` is the name it is recorded under (the project's, if left out), ``now`` gives the load date-time of sources
     (UTC), ``progress`` is told when a load begins and ends. ``restart`` goes on with a failed run: what succeeded there is
     passed over; it is the default for a batch and for the whole project. A load that fails is in the result; nothing is
-    raised for it.
+    raised for it. ``external_id`` is an orchestrator's name for the run: whoever comes with the same one takes part in it, and
+    all but the last one leave it open (``ends``).
 
     Raises:
         ControlError: the batch is running already, or the control catalog cannot be reached.
@@ -97,9 +100,11 @@ def run(
     began = time.monotonic()
     catalog = catalog or open_catalog(plan.project, environment, spark)
     restart = (batch is not None or plan.whole) if restart is None else restart
-    started = catalog.start_batch(batch or plan.project.name, restart=restart)
+    started = catalog.start_batch(batch or plan.project.name, external_id=external_id, restart=restart)
     if started.status == "A":
         raise ControlError(started.message)
+    if started.status in ("S", "F"):
+        raise ControlError(f"run {started.run_id} of {external_id} has ended already; start it under a new id.")
     if not started.executes:
         return BatchResult(started.run_id, (), time.monotonic() - began, started.message)
     stopped = False
@@ -114,9 +119,11 @@ def run(
             loads = batch_run.run(threads or max(4, os.cpu_count() or 1))
             stopped = beat.stop_requested
     except BaseException as error:
-        _end_failed(catalog, started.run_id, error)
+        if ends:
+            _end_failed(catalog, started.run_id, error)
         raise
-    _end(catalog, started.run_id, loads, stopped)
+    if ends:
+        _end(catalog, started.run_id, loads, stopped)
     return BatchResult(started.run_id, loads, time.monotonic() - began, started.message)
 
 

@@ -19,12 +19,12 @@ from lakehouse.engine import delta
 from lakehouse.engine.attempts import claimed, refuse_interrupted_rollback, told, without_work
 from lakehouse.engine.counts import adds_up
 from lakehouse.engine.stage_load import subject_layout
-from lakehouse.engine.workspace import Workspace, complete, empty_relation
+from lakehouse.engine.workspace import Workspace, complete
 from lakehouse.errors import LoadError
 from lakehouse.metadata.environment import Relation
 from lakehouse.metadata.table import OFFSET, Load
 from lakehouse.names import LOAD_POSITION
-from lakehouse.sql.ddl import TableDefinition
+from lakehouse.sql.ddl import TableDefinition, empty_relation
 from lakehouse.sql.write import merge_into
 from lakehouse.staging.persistent_stage import log_definition
 

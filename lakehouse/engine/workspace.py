@@ -146,18 +146,5 @@ def complete(definition: TableDefinition, schema: StructType) -> TableDefinition
     return replace(definition, columns=columns)
 
 
-def empty_relation(definition: TableDefinition) -> str:
-    """A subquery without rows for a table that does not exist yet; columns of open type are untyped NULLs."""
-    from lakehouse.sql.identifiers import quote
-
-    columns = ", ".join(
-        f"CAST(NULL AS {column.type.upper()}) AS {quote(column.name)}"
-        if column.type
-        else f"NULL AS {quote(column.name)}"
-        for column in definition.columns
-    )
-    return f"(SELECT {columns} WHERE FALSE)"
-
-
 def _named(data_type: str) -> str:
     return "string" if data_type == "void" else data_type

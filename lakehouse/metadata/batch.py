@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lakehouse.metadata.entity import Entity, Names
+from lakehouse.metadata.job import Job
 from lakehouse.metadata.settings import Settings
 
 
@@ -15,3 +16,5 @@ class Batch(Entity):
     """Loads that run at once; the number of cores, at least 2, if left out."""
     description: str = ""
     settings: Settings = Settings()
+    job: Job = Job()
+    """How it runs as a job; for ``lakehouse build``."""

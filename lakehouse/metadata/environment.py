@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from lakehouse.metadata.airflow import Airflow
+from lakehouse.metadata.bundle import Bundle
 from lakehouse.metadata.entity import Entity
 from lakehouse.sql.identifiers import quote_table
 
@@ -94,6 +96,10 @@ class Environment(Entity):
     retention: Retention = Retention()
     databricks: Databricks | None = None
     """The Databricks workspace, for ``lakehouse connection test``."""
+    bundle: Bundle | None = None
+    """Makes it a target of the asset bundle; for ``lakehouse build``."""
+    airflow: Airflow | None = None
+    """Its batches are started by Airflow; for ``lakehouse build``."""
     paths: dict[str, str] = Field(default_factory=dict)
     """Another folder for a files connection, by the connection's name."""
 

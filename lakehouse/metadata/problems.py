@@ -60,7 +60,8 @@ def _message(detail: ErrorDetails, model: Any, inner: Location) -> str:
         found = detail["input"].get("kind") if isinstance(detail["input"], dict) else detail["input"]
         return f"'{name}' is '{found}'. Allowed: {expected}."
     if kind == "union_tag_not_found":
-        return "it has no kind. Known: files, delta."
+        what = f"'{name}'" if name else "it"
+        return f"{what} has no kind. Known: {', '.join(_kinds(model, detail['loc']))}."
     if kind == "value_error":
         return (
             f"'{name}': {detail['msg'].removeprefix('Value error, ')}"
@@ -79,9 +80,15 @@ def _shape(value: Any) -> str:
 
 
 def _known_keys(model: Any, loc: Location) -> list[str]:
-    """The keys that the model has at a location, following fields, mappings, lists and unions."""
+    """The keys that the model has at a location."""
+    found = _candidates(model, loc[:-1])
+    return sorted({key for candidate in found for key in candidate.model_fields if not _hidden(candidate, key)})
+
+
+def _candidates(model: Any, loc: Location) -> list[Any]:
+    """The models that may stand at a location, following fields, mappings, lists and unions."""
     current: list[Any] = list(_models(model))
-    for part in loc[:-1]:
+    for part in loc:
         tagged = [candidate for candidate in current if _is_tagged(candidate, part)]
         if tagged:
             current = tagged
@@ -92,7 +99,13 @@ def _known_keys(model: Any, loc: Location) -> list[str]:
             if field is not None:
                 following.extend(_models(field.annotation))
         current = following or current
-    return sorted({key for candidate in current for key in candidate.model_fields if not _hidden(candidate, key)})
+    return current
+
+
+def _kinds(model: Any, loc: Location) -> list[str]:
+    """The words that choose among the models at a location."""
+    fields = [candidate.model_fields.get("kind") for candidate in _candidates(model, loc)]
+    return [word for field in fields if field is not None for word in getattr(field.annotation, "__args__", ())]
 
 
 def _is_tagged(model: type[BaseModel], part: str | int) -> bool:

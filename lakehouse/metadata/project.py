@@ -279,6 +279,12 @@ def read_project(path: str | Path, registry: Registry) -> Project:
     return project
 
 
+def metadata_text(project: Project) -> dict[str, str]:
+    """The text of the project's YAML files, by path below its folder."""
+    folder = project.folder
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8-sig") for path in _files(folder)}
+
+
 def _project(reader: _Reader) -> Project:
     values = reader.values
     sources = dict(values["sources"])

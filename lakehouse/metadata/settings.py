@@ -79,6 +79,8 @@ class Settings(Entity):
     """Whether ``lakehouse housekeeping`` compacts the table's files (OPTIMIZE)."""
     vacuum_days: int | None = Field(default=None, ge=7)
     """After how many days ``lakehouse housekeeping`` deletes files that the table no longer uses (VACUUM); never if left out."""
+    compute: str | None = None
+    """Name of the environment's compute that a job loads it on; the environment's default if left out."""
     delta_checkpoint_interval: int = Field(default=100, ge=1)
     """Commits between two checkpoints of a Delta log."""
 

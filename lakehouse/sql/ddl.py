@@ -45,7 +45,20 @@ class TableDefinition:
 def create_table(table: str, definition: TableDefinition) -> str:
     """CREATE TABLE IF NOT EXISTS for a quoted table name."""
     columns = ",\n  ".join(column.definition() for column in definition.columns)
-    lines = [f"CREATE TABLE IF NOT EXISTS {table} (\n  {columns}\n)", "USING DELTA"]
+    return plain("\n".join([f"CREATE TABLE IF NOT EXISTS {table} (\n  {columns}\n)", *_clauses(definition)]))
+
+
+def create_table_as(table: str, definition: TableDefinition, select: str) -> str:
+    """CREATE TABLE IF NOT EXISTS … AS a SELECT without rows, for a table whose types only Spark can tell.
+
+    Such a table has neither comments on its columns nor NOT NULL.
+    """
+    head = "\n".join([f"CREATE TABLE IF NOT EXISTS {table}", *_clauses(definition)])
+    return f"{plain(head)}\nAS SELECT {quote_list(definition.names)}\nFROM (\n{select}\n)\nWHERE FALSE"
+
+
+def _clauses(definition: TableDefinition) -> list[str]:
+    lines = ["USING DELTA"]
     if definition.cluster_by:
         lines.append(f"CLUSTER BY ({quote_list(definition.cluster_by)})")
     if definition.comment:
@@ -53,7 +66,18 @@ def create_table(table: str, definition: TableDefinition) -> str:
     if definition.properties:
         properties = ", ".join(f"{literal(key)} = {literal(value)}" for key, value in definition.properties)
         lines.append(f"TBLPROPERTIES ({properties})")
-    return plain("\n".join(lines))
+    return lines
+
+
+def empty_relation(definition: TableDefinition) -> str:
+    """A subquery without rows for a table that does not exist yet; columns of open type are untyped NULLs."""
+    columns = ", ".join(
+        f"CAST(NULL AS {column.type.upper()}) AS {quote(column.name)}"
+        if column.type
+        else f"NULL AS {quote(column.name)}"
+        for column in definition.columns
+    )
+    return f"(SELECT {columns} WHERE FALSE)"
 
 
 def create_view(view: str, select: str, *, comment: str = "") -> str:

@@ -3,7 +3,8 @@
 Rule: the rows of a parent at a moment are one set. If any row of it differs from the set before, or there are more or
 fewer, the whole set is inserted with one load date-time; never update, never delete. A parent that loses its last row
 gets the rows that went once more, with deleted_flag. ``sets: delivered`` is for sources that deliver whole sets
-themselves, as an external stage may: then the rows of one key and load date-time are the set.
+themselves, as an external stage may: then the rows of one key and load date-time are the set, and one without a multi-active key
+is excluded.
 Source: Linstedt & Olschimke, Building a Scalable Data Warehouse with Data Vault 2.0 (2015), multi-active satellites.
 """
 
@@ -111,7 +112,9 @@ class MultiActiveSatellite(Description):
         given = self._from_log(project, settings) if self.sets == "from_log" else self._delivered(project, settings)
         names = list(self.columns_of(project))
         keys = self.parent_keys(project)
-        return set_select(given, [*keys, *names, HASH_DIFF, DELETED_FLAG, *STAMPED], keys, member=self._member(project))
+        needed = tuple(self.typed(project, self.multi_active_key)) if self.sets == "delivered" else ()
+        rows = [*keys, *names, HASH_DIFF, DELETED_FLAG, *STAMPED]
+        return set_select(given, rows, keys, member=self._member(project), needed=needed)
 
     def _member(self, project: Project) -> tuple[str, ...]:
         """What tells the rows of a set apart; a ready-made hash may leave the multi-active key out."""

@@ -44,13 +44,22 @@ def delivered(
 )"""
 
 
-def set_select(source: str, names: Sequence[str], keys: Sequence[str], *, member: Sequence[str] = (HASH_DIFF,)) -> str:
+def set_select(
+    source: str,
+    names: Sequence[str],
+    keys: Sequence[str],
+    *,
+    member: Sequence[str] = (HASH_DIFF,),
+    needed: Sequence[str] = (),
+) -> str:
     """Rows ``names`` of the CTE ``source`` with an outcome, each set of ``keys`` compared with the one before it.
 
-    ``member`` are the columns that tell the rows of a set apart.
+    ``member`` are the columns that tell the rows of a set apart; a row without one of the ``needed`` columns is no part
+    of a set.
     """
     one = quote_list(member) if len(member) == 1 else f"struct({quote_list(member)})"
     told = quote_list(member)
+    complete = f"\n    WHERE NOT ({any_null(needed)})" if needed else ""
     hk = quote_list(keys)
     last = f"lag(set_mark) OVER (PARTITION BY {hk} ORDER BY {LOAD_DATETIME}, stored DESC)"
     return f"""WITH {source},
@@ -58,7 +67,7 @@ marks AS (
   -- each set as one value, delivered and stored
   SELECT {hk}, {LOAD_DATETIME}, stored, array_sort(collect_set(CASE WHEN NOT {DELETED_FLAG} THEN {one} END)) AS set_mark
   FROM (
-    SELECT {hk}, {LOAD_DATETIME}, FALSE AS stored, {DELETED_FLAG}, {told} FROM source
+    SELECT {hk}, {LOAD_DATETIME}, FALSE AS stored, {DELETED_FLAG}, {told} FROM source{complete}
     UNION ALL
     SELECT {hk}, {LOAD_DATETIME}, TRUE AS stored, {DELETED_FLAG}, {told} FROM {{target}}
     WHERE {one_of(keys)} IN (SELECT {hk} FROM source)
@@ -73,7 +82,7 @@ compared AS (
 SELECT
 {columns({name: f"source.{quote(name)}" for name in names})},
   CASE
-    WHEN {any_null(keys, alias="source")} THEN 'excluded'
+    WHEN {any_null((*keys, *needed), alias="source")} THEN 'excluded'
     WHEN source.{OCCURRENCE} > 1 THEN 'duplicate'
     WHEN compared.unchanged THEN 'unchanged'
     ELSE 'inserted'

@@ -27,6 +27,13 @@ with ThreadPoolExecutor(32) as pool:
     list(pool.map(lambda number: catalog.log_row_count(run, f"event {number}", number), range(events)))
 catalog.end_batch(run, "S")
 """
+TASK = """
+import sys
+from pathlib import Path
+from lakehouse.control.sqlite import SqliteCatalog
+
+print(SqliteCatalog(Path(sys.argv[1]), "shop").start_batch("daily", external_id=sys.argv[2] or None).run_id)
+"""
 STARTER = """
 import sys, time
 from pathlib import Path
@@ -103,6 +110,25 @@ def test_a_lock_that_never_ends_is_told_with_what_to_do(tmp_path):
         catalog.start_batch("daily")
     holder.close()
     assert catalog.start_batch("daily").executes
+
+
+def test_run_of_an_orchestrator_outlives_the_process_that_began_it(tmp_path):
+    path = tmp_path / "control.db"
+    first, second = _processes(TASK, [str(path), "job 7"]) + _processes(TASK, [str(path), "job 7"])
+    catalog = SqliteCatalog(path, "shop")
+
+    newcomer = catalog.start_batch("daily")
+
+    assert first == second, "tasks of one run take part in it"
+    assert newcomer.status == "A"
+    assert "process an orchestrator" in newcomer.message
+
+
+def test_run_without_an_orchestrator_ends_with_its_process(tmp_path):
+    path = tmp_path / "control.db"
+    _processes(TASK, [str(path), ""])
+
+    assert SqliteCatalog(path, "shop").start_batch("daily").executes
 
 
 def test_a_process_of_this_host_is_known_to_be_gone():

@@ -173,8 +173,8 @@ def test_project_without_environments_has_a_local_one(project):
 
 
 def test_unknown_environment():
-    with pytest.raises(MetadataError, match=r"no environment 'prod'. Known: local."):
-        read_project(SAMPLE).environment("prod")
+    with pytest.raises(MetadataError, match=r"no environment 'nowhere'. Known: dev, local, prod."):
+        read_project(SAMPLE).environment("nowhere")
 
 
 def test_metadata_is_frozen(project):

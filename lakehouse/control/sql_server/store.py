@@ -32,6 +32,7 @@ from lakehouse.control.credentials import parse_secret
 from lakehouse.control.process import gone, this_process
 from lakehouse.control.schema import HISTORY
 from lakehouse.control.secrets import read_secret
+from lakehouse.control.sql_catalog import ORCHESTRATOR
 from lakehouse.control.sql_server import scripts
 from lakehouse.control.sql_server.connection import Session
 from lakehouse.control.sql_server.failure import SqlServerError
@@ -170,7 +171,7 @@ class SqlServerCatalog:
             ProjectName=self.project,
             BatchName=batch,
             Restart=restart,
-            Process=self._process,
+            Process=self._process if external_id is None else ORCHESTRATOR,
             RequestID=str(uuid4()),
             RaiseError=False,
             **self._patience,

@@ -32,6 +32,7 @@ FROM (
     SELECT `customer_pk`, load_datetime, stored, array_sort(collect_set(CASE WHEN NOT deleted_flag THEN struct(`hash_diff`, `phone`) END)) AS set_mark
     FROM (
       SELECT `customer_pk`, load_datetime, FALSE AS stored, deleted_flag, `hash_diff`, `phone` FROM source
+      WHERE NOT (`phone` IS NULL)
       UNION ALL
       SELECT `customer_pk`, load_datetime, TRUE AS stored, deleted_flag, `hash_diff`, `phone` FROM `vault`.`sat_phone`
       WHERE `customer_pk` IN (SELECT `customer_pk` FROM source)
@@ -54,7 +55,7 @@ FROM (
     source.`record_source`,
     source.`row_audit_id`,
     CASE
-      WHEN source.`customer_pk` IS NULL THEN 'excluded'
+      WHEN source.`customer_pk` IS NULL OR source.`phone` IS NULL THEN 'excluded'
       WHEN source.occurrence > 1 THEN 'duplicate'
       WHEN compared.unchanged THEN 'unchanged'
       ELSE 'inserted'

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.generate import DESCRIPTIVE
 from benchmarks.project import Place
-from lakehouse.sql import hashing
+from lakehouse.sql.presets import hashing_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -72,7 +72,7 @@ def _delivery(place: Place, name: str) -> str:
 
 
 def _hashed(*columns: str) -> str:
-    return hashing.hash_key([(name, TYPES[name]) for name in columns])
+    return hashing_of().key([(name, TYPES[name]) for name in columns])
 
 
 def _insert(values: Mapping[str, str]) -> str:
@@ -106,7 +106,7 @@ WHEN NOT MATCHED THEN {_insert(values)}"""
 def _satellite(place: Place, delivery: str, table: str, key: str, columns: tuple[str, ...]) -> str:
     """Inserts what differs from the newest stored version: the anti-join that satellite templates use."""
     hk = f"{table.removeprefix('sat_')}_hk"
-    diff = hashing.hash_diff([(name, TYPES.get(name, "string")) for name in columns])
+    diff = hashing_of().diff({name: (name, TYPES.get(name, "string")) for name in columns})
     names = [hk, *columns, "hash_diff", "deleted_flag", "applied_datetime", *STAMPS]
     target = f"{place.schema('vault')}.{table}"
     return f"""INSERT INTO {target} ({", ".join(names)})

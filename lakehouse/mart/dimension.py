@@ -190,6 +190,11 @@ LEFT JOIN {{{self.name}}} AS {name}
                 message = f"joins hub '{join.hub}', which is not in the project."
                 yield Problem(("joins", alias, "hub"), f"{message} {suggestion(join.hub, hubs)}")
                 return
+        for place, name in ((("from",), self.from_), *((("joins", a, "hub"), j.hub) for a, j in self.joins.items())):
+            if (hub := project.keyed(name)) and hub.key:
+                message = f"finds members by the hash of the business key, and '{name}' takes its key ready-made."
+                yield Problem(place, f"{message} Let the hub hash it: leave out its 'key'.")
+                return
         yield from self._join_problems(project)
         yield from self._column_problems(project)
 

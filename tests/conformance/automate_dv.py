@@ -177,7 +177,8 @@ class Runner:
         said = self.said[table]
         if "src_satellite" in said:
             own = [name for names in tracked(said) for name in names.values()]
-            return [*listed(said["src_pk"]), *own, said["src_ldts"], said["src_source"]]
+            extra = listed(said.get("src_extra_columns"))
+            return [*listed(said["src_pk"]), *own, *extra, said["src_ldts"], said["src_source"]]
         named = (value for key, value in said.items() if key.startswith("src_") and not isinstance(value, Mapping))
         return [name for value in named for name in listed(value)]
 

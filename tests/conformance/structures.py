@@ -180,15 +180,15 @@ def _multi_active(name: str, said: dict[str, Any], stage: list[str], beside: Nei
 
 
 def _tracking(name: str, said: dict[str, Any], stage: list[str], beside: Neighbours) -> Structure:
-    keys = listed(said["src_pk"])
+    keys, extra = listed(said["src_pk"]), listed(said.get("src_extra_columns"))
     parent, stubs = _parent(keys, name, beside)
     table = {
         "kind": "record_tracking_satellite",
         "parent": parent,
         "source": staged(name),
-        "columns": [column("SATELLITE_NAME"), column("HASHDIFF")],
+        "columns": [column("SATELLITE_NAME"), column("HASHDIFF"), *(column(key) for key in extra)],
     }
-    columns = {**_same(*keys, "SATELLITE_NAME", "HASHDIFF"), **_stamps(said)}
+    columns = {**_same(*keys, "SATELLITE_NAME", "HASHDIFF", *extra), **_stamps(said)}
     return Structure({**stubs, name: table}, columns)
 
 

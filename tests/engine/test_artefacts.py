@@ -1,4 +1,4 @@
-"""What is generated really runs: the parts of a job through the entry point, the notebooks, the SQL scripts."""
+"""What is generated really runs: the parts of a job through the entry point, and the notebooks."""
 
 from __future__ import annotations
 
@@ -9,36 +9,16 @@ import pytest
 
 from lakehouse.errors import LoadError
 from lakehouse.generate.notebooks import notebook_files
-from lakehouse.generate.sql_scripts import sql_files
 from lakehouse.job import main
 from lakehouse.kinds import read_project
-from lakehouse.metadata.environment import Environment, Schemas
 from lakehouse.parts import batch_parts, batch_plan
-from lakehouse.plan import make_plan
-from tests.engine.test_vault_kinds import FIRST, PROJECT, SECOND, STAMPS
 from tests.generate.notebooks import run_notebook
 from tests.generate.projects import SHOP
-from tests.rows import make_lake, table_rows
+from tests.rows import table_rows
 
 pytestmark = [pytest.mark.load, pytest.mark.classic]
 SCHEMAS = "{stage: job_stage, persistent_stage: job_psa, vault: job_vault, mart: job_mart}"
 LOCAL = SHOP.replace("environments:\n", f"environments:\n  local: {{warehouse: ./warehouse, schemas: {SCHEMAS}}}\n")
-MORE = """
-  sat_customer_club: {kind: satellite, parent: hub_customer, source: customer, columns: [Club, MemberSince]}
-  sat_sale: {kind: satellite, parent: hub_sale, source: sale, columns: [Amount, CustomerID]}
-  dim_date: {kind: date_dimension, from: 2023-12-01, to: 2024-01-31}
-  dim_customer:
-    kind: dimension
-    from: hub_customer
-    columns: {club: {expression: Club, type: 2}, shown: {expression: "coalesce(Club, 'none')", type: 1}}
-  fact_customer:
-    kind: fact
-    from: hub_customer
-    grain: customer_id
-    event_time: MemberSince
-    dimensions: {since: {dimension: dim_date, key: MemberSince}, customer: {dimension: dim_customer, key: customer_id}}
-    measures: {clubs: "length(Club)"}
-"""
 
 
 @pytest.fixture
@@ -113,43 +93,3 @@ def test_notebooks_run_a_batch_and_tell_what_it_did(folder, spark):
     assert json.loads(history)["table"] == "`job_vault`.`sat_customer`"
     assert versions.count() >= 2
     assert rows.count() == 3
-
-
-def contents(spark, project, environment: Environment) -> dict[str, list]:
-    """Every table without what tells one run from another."""
-    found = {}
-    for name, table in project.tables.items():
-        target = environment.table(table.layer, name)
-        columns = [f"`{c}`" for c in spark.table(target).columns if c not in STAMPS]
-        found[name] = table_rows(spark, target, ", ".join(columns))
-    return found
-
-
-def test_sql_scripts_load_what_the_library_loads(spark, tmp_path):
-    """Every kind: the scripts after each delivery, on whole inputs, against the tables that the library loaded."""
-    text = (PROJECT / "lakehouse.yml").read_text(encoding="utf-8")
-    lake = make_lake(spark, tmp_path, text + MORE)
-    schemas = lake.environment.schemas
-    own = Schemas(
-        stage=schemas.stage, persistent_stage=schemas.persistent_stage, vault="script_vault", mart="script_mart"
-    )
-    scripted = Environment(name="scripted", schemas=own)
-    scripts = sql_files(lake.project, scripted)
-    loads = [name for wave in make_plan(lake.project).waves for name in wave if name in lake.project.tables]
-    try:
-        lake.load(**FIRST)
-        for statement in scripts["sql/scripted/deploy.sql"].split(";\n"):
-            if statement.strip():
-                spark.sql(statement)
-        for name in loads:
-            spark.sql(scripts[f"sql/scripted/load/{name}.sql"])
-        assert contents(spark, lake.project, scripted) == contents(spark, lake.project, lake.environment)
-
-        lake.load(**SECOND)
-        for name in (*loads, *loads):  # the second time changes nothing
-            spark.sql(scripts[f"sql/scripted/load/{name}.sql"])
-        assert contents(spark, lake.project, scripted) == contents(spark, lake.project, lake.environment)
-    finally:
-        lake.drop()
-        for schema in ("script_vault", "script_mart"):
-            spark.sql(f"DROP SCHEMA IF EXISTS {schema} CASCADE")

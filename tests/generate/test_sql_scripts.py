@@ -1,4 +1,4 @@
-"""SQL scripts: a project -> DDL and loads as text; that they load what the library loads is in tests/engine."""
+"""SQL scripts: a project -> DDL and loads as text."""
 
 from __future__ import annotations
 

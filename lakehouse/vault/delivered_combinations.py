@@ -81,7 +81,7 @@ opened AS (
     * EXCEPT ({STARTS_AT}),
     last_value(CASE
       WHEN stored THEN {STARTS_AT}
-      WHEN {ACTIVE_FLAG} AND NOT coalesce(predecessor.{ACTIVE_FLAG}, FALSE) THEN coalesce({STARTS_AT}, {APPLIED_DATETIME})
+      WHEN predecessor IS NULL OR {ACTIVE_FLAG} AND NOT predecessor.{ACTIVE_FLAG} THEN coalesce({STARTS_AT}, {APPLIED_DATETIME})
     END) IGNORE NULLS OVER (PARTITION BY {partition} ORDER BY {LOAD_DATETIME}, stored DESC) AS {STARTS_AT}
   FROM sequenced
 ),

@@ -262,7 +262,9 @@ def test_a_customer_changes_its_club_and_back(history, customer):
     days = {(moment(number)).replace(tzinfo=None): number for number in DELIVERIES}
     assert sorted(((days[r[0]], r[1], r[2]) for r in rows), key=repr) == sorted(expected, key=repr)
     for number in DELIVERIES:
-        assert [row[1] for row in history.restored("kunde", number) if row[0] == customer] == [CLUBS[customer][number - 1]]
+        assert [row[1] for row in history.restored("kunde", number) if row[0] == customer] == [
+            CLUBS[customer][number - 1]
+        ]
 
 
 def test_deleted_orders_are_gone_from_their_delivery_on(history):
@@ -325,7 +327,9 @@ def test_views_stand_beside_the_tables(history):
 
 def test_the_same_files_again_add_nothing(history):
     lake = history.lake
-    shutil.copytree(DATA / "raw" / "Webshop" / "Testdaten Periode 3", lake.folder / "deliveries" / "webshop" / "Periode 4")
+    shutil.copytree(
+        DATA / "raw" / "Webshop" / "Testdaten Periode 3", lake.folder / "deliveries" / "webshop" / "Periode 4"
+    )
     again = lake.run()
 
     assert again.succeeded
@@ -357,9 +361,14 @@ def test_duplicates_and_rows_without_a_key_are_told(spark, tmp_path_factory):
 
     restored = restore(lake.project, "lieferdienst", environment=lake.environment, spark=spark).collect()
     assert Counter(tuple(row) for row in restored) == Counter(rows_of(raw / "lieferdienst.csv"))
-    products = {row[0]: tuple(row) for row in restore(lake.project, "produkt", environment=lake.environment, spark=spark).collect()}
+    products = {
+        row[0]: tuple(row)
+        for row in restore(lake.project, "produkt", environment=lake.environment, spark=spark).collect()
+    }
     delivered = rows_of(raw / "produkt.csv")
-    assert {key: row for key, row in products.items() if key != 21} == {row[0]: row for row in delivered if row[0] != 21}
+    assert {key: row for key, row in products.items() if key != 21} == {
+        row[0]: row for row in delivered if row[0] != 21
+    }
     both = [row for row in [*delivered, *rows_of(DATA / "extra" / "produkt_dubletten.csv")] if row[0] == 21]
     assert len(both) == 2
     assert products[21] in both

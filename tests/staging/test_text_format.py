@@ -63,7 +63,9 @@ def staged(lake, source, columns):
     result = lake.run(source)
     assert result.succeeded, [load.message for load in result.loads if load.message]
     log = lake.project.log(source).name
-    rejected = lake.rows("persistent_stage", "quarantine", "rule, reason") if result[source].counts["quarantined"] else []
+    rejected = (
+        lake.rows("persistent_stage", "quarantine", "rule, reason") if result[source].counts["quarantined"] else []
+    )
     return lake.rows("persistent_stage", log, columns), rejected
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from lakehouse.engine.workspace import empty_relation
 from lakehouse.metadata.table import OFFSET, Load
+from lakehouse.sql.ddl import empty_relation
 from tests.rows import local_frame
 
 FIRST = datetime(2024, 1, 1)

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakehouse import read_project
-from lakehouse.engine.workspace import empty_relation
 from lakehouse.errors import MetadataError
 from lakehouse.metadata.table import OFFSET
+from lakehouse.sql.ddl import empty_relation
 from tests.rows import local_frame
 
 pytestmark = pytest.mark.load

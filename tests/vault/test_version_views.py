@@ -33,7 +33,9 @@ def shown(spark):
         full = given.selectExpr(*(f"CAST({values[name]} AS {kind}) AS `{name}`" for name, kind in types.items()))
         view = select(project, table).on(spark, {table: full})
         kinds = dict(view.dtypes)
-        shown = [f"CAST(`{name}` AS STRING)" if kinds[name] == "timestamp" else f"`{name}`" for name in wanted.split(", ")]
+        shown = [
+            f"CAST(`{name}` AS STRING)" if kinds[name] == "timestamp" else f"`{name}`" for name in wanted.split(", ")
+        ]
         return sorted((tuple(row) for row in view.selectExpr(*shown).collect()), key=repr)
 
     return show
@@ -127,9 +129,18 @@ def test_an_equal_row_twice_in_a_set_is_shown_twice_and_not_four_times(shown):
 
 
 def test_combinations_that_hold_and_keys_that_are_there_are_current(shown):
-    memberships = [("a", True, day(1)), ("a", False, day(2)), ("b", True, day(2)), ("c", False, day(1)), ("c", True, day(3))]
+    memberships = [
+        ("a", True, day(1)),
+        ("a", False, day(2)),
+        ("b", True, day(2)),
+        ("c", False, day(1)),
+        ("c", True, day(3)),
+    ]
     columns = "link_membership_hk, active_flag, load_datetime"
-    assert shown(current_select, "sat_membership", columns, memberships, wanted="link_membership_hk") == [("b",), ("c",)]
+    assert shown(current_select, "sat_membership", columns, memberships, wanted="link_membership_hk") == [
+        ("b",),
+        ("c",),
+    ]
 
     states = [("a", "I", day(1)), ("a", "D", day(2)), ("b", "I", day(1)), ("b", "U", day(4))]
     columns = "customer_hk, status, load_datetime"

@@ -168,7 +168,9 @@ def test_views_prints_statements_and_tells_what_has_no_view():
 
 
 def test_views_as_of_a_moment_reads_up_to_then():
-    result = CliRunner().invoke(app, ["views", "--print", "--as-of", "2024-01-31", "-s", "sale", "-p", str(GOLDEN / "kinds")])
+    result = CliRunner().invoke(
+        app, ["views", "--print", "--as-of", "2024-01-31", "-s", "sale", "-p", str(GOLDEN / "kinds")]
+    )
 
     assert result.stdout.count("WHERE load_datetime < TIMESTAMP '2024-01-31 00:00:00+00:00' + INTERVAL '1' SECOND") == 2
     assert "9999" not in result.stdout

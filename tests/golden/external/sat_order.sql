@@ -85,7 +85,7 @@ FROM (
       * EXCEPT (starts_at),
       last_value(CASE
         WHEN stored THEN starts_at
-        WHEN active_flag AND NOT coalesce(predecessor.active_flag, FALSE) THEN coalesce(starts_at, applied_datetime)
+        WHEN predecessor IS NULL OR active_flag AND NOT predecessor.active_flag THEN coalesce(starts_at, applied_datetime)
       END) IGNORE NULLS OVER (PARTITION BY `order_pk` ORDER BY load_datetime, stored DESC) AS starts_at
     FROM sequenced
   ),

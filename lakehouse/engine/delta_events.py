@@ -54,9 +54,10 @@ class DeltaEvents:
 
     def append(self, sequence: int, kind: str, text: str) -> bool:
         """Writes an event under a number; False if that number was written by somebody else."""
-        values = {"sequence": sequence, "kind": kind, "content": text}
-        select = "SELECT CAST(:sequence AS BIGINT) AS sequence, :kind AS kind, :content AS content"
-        frame = self._spark.sql(select, args=values).select("*")
+        from pyspark.sql import functions as F
+
+        values = {"sequence": F.lit(sequence).cast("bigint"), "kind": F.lit(kind), "content": F.lit(text)}
+        frame = self._spark.range(1).select(*(value.alias(name) for name, value in values.items()))
         observed, observation = delta.observe(frame, {"events": "count(1)"})
         writer = observed.selectExpr("*", "current_timestamp() AS at").writeTo(self._table)
         try:

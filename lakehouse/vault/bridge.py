@@ -184,7 +184,7 @@ wanted AS (
 )"""
         return f"""step_{number} AS (
   -- the combinations of {step.link}, and from when to when {step.effectivity} says that they held
-  SELECT links.{key} AS link_key, {", ".join("links." + end for end in ends.split(", "))}, states.held_from, {ended} AS held_to
+  SELECT links.{key} AS link_key, {", ".join("links." + end for end in ends.split(", "))}, greatest(states.held_from, links.{LOAD_DATETIME}) AS held_from, {ended} AS held_to
   FROM {{{step.link}}} AS links
   JOIN (
     SELECT *, {LOAD_DATETIME} AS held_from, lead({LOAD_DATETIME}) OVER (PARTITION BY {key} ORDER BY {LOAD_DATETIME}) AS next_state

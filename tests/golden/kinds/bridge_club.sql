@@ -42,7 +42,7 @@ USING (
   ),
   step_1 AS (
     -- the combinations of link_membership, and from when to when sat_membership says that they held
-    SELECT links.`link_membership_hk` AS link_key, links.`customer_hk` AS came_from, links.`club_hk` AS goes_to, states.held_from, least(states.next_state, states.ends_at) AS held_to
+    SELECT links.`link_membership_hk` AS link_key, links.`customer_hk` AS came_from, links.`club_hk` AS goes_to, greatest(states.held_from, links.load_datetime) AS held_from, least(states.next_state, states.ends_at) AS held_to
     FROM `vault`.`link_membership` AS links
     JOIN (
       SELECT *, load_datetime AS held_from, lead(load_datetime) OVER (PARTITION BY `link_membership_hk` ORDER BY load_datetime) AS next_state
